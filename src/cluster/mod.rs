@@ -1,0 +1,1 @@
+//! What nodes agree on: membership, ring, ownership, placement and the messages between them.

@@ -1,0 +1,119 @@
+//! What a client can ask and what it is answered, whatever the protocol.
+
+use bytes::Bytes;
+
+/// A request of a client, free of its protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// The value of a key.
+    Get {
+        /// The key.
+        key: Bytes,
+    },
+    /// Gives a key a value.
+    Set {
+        /// The key.
+        key: Bytes,
+        /// The value.
+        value: Bytes,
+    },
+    /// Deletes a key.
+    Delete {
+        /// The key.
+        key: Bytes,
+    },
+    /// All keys of the cluster.
+    Keys,
+    /// Deletes all keys of the cluster.
+    Flush,
+    /// Whether the node answers.
+    Ping,
+    /// Ends the connection.
+    Exit,
+    /// How to talk to a node.
+    Help,
+    /// The members and what they hold.
+    Nodes,
+    /// Which partitions are where.
+    Ring,
+    /// Figures of this node.
+    Stats,
+}
+
+/// The answer to a [`Command`], free of its protocol. A value is borrowed, so that a shard can
+/// encode it straight from its table.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply<'a> {
+    /// Done as asked.
+    Done,
+    /// The value of a key.
+    Value(&'a [u8]),
+    /// There is no such key.
+    Absent,
+    /// How many keys were deleted.
+    Deleted(u64),
+    /// The answer to [`Command::Ping`].
+    Pong,
+    /// The answer to [`Command::Exit`].
+    Goodbye,
+    /// Lines for a human reader, each without its line end, none empty.
+    Lines(Vec<String>),
+    /// Not done, and why.
+    Refused(Refusal),
+}
+
+/// Why a request was not carried out. Its text is what a client reads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A command with the wrong number of words; nothing was done.
+    #[error("Usage: {usage}")]
+    Usage {
+        /// How it is written, such as `SET <key> <value>`.
+        usage: &'static str,
+    },
+    /// No command has this name; nothing was done.
+    #[error("Unknown command: {name}")]
+    UnknownCommand {
+        /// The word as the client wrote it: printable, shortened.
+        name: String,
+    },
+    /// Key and value together are over the limit; nothing was done.
+    #[error("key and value have {bytes} bytes, the limit is {bytes_max}")]
+    EntryTooLarge {
+        /// What the client sent.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// A line is over its limit; it was skipped to its end, nothing was done.
+    #[error("line is longer than the limit of {bytes_max} bytes")]
+    LineTooLong {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The entry does not fit the memory of its shard; nothing was done.
+    #[error("entry of {bytes} bytes does not fit the memory of a shard, {bytes_max} bytes")]
+    NoMemory {
+        /// What the entry needs.
+        bytes: usize,
+        /// What a shard has.
+        bytes_max: usize,
+    },
+    /// No primary could be reached in time; the command has not run.
+    #[error("no node could serve partition {partition} within {waited_ms} ms, try again")]
+    NoPrimary {
+        /// The partition asked for.
+        partition: u16,
+        /// How long the node waited.
+        waited_ms: u64,
+    },
+    /// Too many requests are waiting for a primary to be replaced; the command has not run.
+    #[error("{waiting} requests already wait for a failover, try again")]
+    TooManyWaiting {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The node that had the command was lost and the command must not be repeated.
+    #[error("the node that served the command was lost, it may or may not have run")]
+    Unknown,
+}

@@ -1,0 +1,1 @@
+//! The shell: actors, tasks, sockets, the clock and the log.

@@ -1,0 +1,1 @@
+//! How clients speak: one codec per protocol, each between bytes and [`crate::command`].
