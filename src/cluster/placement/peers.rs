@@ -1,0 +1,162 @@
+//! The other nodes as placement knows them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cluster::identity::Identity;
+use crate::cluster::identity::NodeId;
+use crate::cluster::ownership::Standing;
+use crate::cluster::placement::PlacementSettings;
+use crate::cluster::record::Record;
+use crate::cluster::view::Liveness;
+use crate::store::Partition;
+use crate::store::PartitionSet;
+use crate::time::Moment;
+
+/// Another node: what membership and what the node itself says.
+#[derive(Debug)]
+pub struct Peer {
+    /// Unknown while only its record has arrived.
+    pub identity: Option<Identity>,
+    pub record: Option<Arc<Record>>,
+    pub liveness: Liveness,
+    /// Since when it is dead.
+    pub down_since: Moment,
+    /// A copy of it was seen synced at some time: its partitions are not new.
+    pub ever_synced: PartitionSet,
+}
+
+#[derive(Debug, Default)]
+pub struct Peers {
+    peers: BTreeMap<NodeId, Peer>,
+}
+
+impl Peers {
+    /// Whether anything changed.
+    pub fn alive(&mut self, identity: Identity) -> bool {
+        let peer = self.entry(identity.node);
+        let is_news = peer.liveness != Liveness::Alive || peer.identity != Some(identity);
+        peer.identity = Some(identity);
+        peer.liveness = Liveness::Alive;
+        is_news
+    }
+
+    /// Whether anything changed.
+    pub fn suspect(&mut self, identity: Identity, is_suspect: bool) -> bool {
+        let liveness = if is_suspect { Liveness::Suspect } else { Liveness::Alive };
+        match self.peers.get_mut(&identity.node) {
+            Some(peer) if peer.identity == Some(identity) && peer.liveness != Liveness::Dead => {
+                std::mem::replace(&mut peer.liveness, liveness) != liveness
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Whether anything changed. An old generation's death says nothing about the present one.
+    pub fn down(&mut self, identity: Identity, now: Moment) -> bool {
+        match self.peers.get_mut(&identity.node) {
+            Some(peer) if peer.identity == Some(identity) && peer.liveness != Liveness::Dead => {
+                peer.liveness = Liveness::Dead;
+                peer.down_since = now;
+                true
+            }
+            Some(_) | None => false,
+        }
+    }
+
+    /// Keeps a record if it is newer; the partitions that it names synced if so.
+    pub fn record(&mut self, record: Record) -> Option<PartitionSet> {
+        let peer = self.entry(record.node);
+        if peer.record.as_ref().is_some_and(|known| !record.is_newer_than(known)) {
+            return None;
+        }
+        let synced = record.synced.clone();
+        peer.ever_synced.union_with(&synced);
+        peer.record = Some(Arc::new(record));
+        Some(synced)
+    }
+
+    /// A node leaves, though it has not said so in a record yet.
+    pub fn leaving(&mut self, node: NodeId) {
+        if let Some(record) = self.peers.get_mut(&node).and_then(|peer| peer.record.as_mut()) {
+            Arc::make_mut(record).is_leaving = true;
+        }
+    }
+
+    /// All that can be on the ring: those whose identity and record are known.
+    pub fn on_ring(&self) -> impl Iterator<Item = (&Peer, Identity, &Arc<Record>)> {
+        self.peers.values().filter_map(|peer| Some((peer, peer.identity?, peer.record.as_ref()?)))
+    }
+
+    /// Whether a live member has not told us yet what it has.
+    pub fn has_unknown(&self) -> bool {
+        let is_live = |peer: &&Peer| peer.identity.is_some() && peer.liveness != Liveness::Dead;
+        self.peers.values().filter(is_live).any(|peer| peer.current_record().is_none())
+    }
+
+    pub fn standing(&self, node: NodeId, now: Moment, settings: &PlacementSettings) -> Standing {
+        self.peers.get(&node).map_or(Standing::Dead, |peer| peer.standing(now, settings))
+    }
+
+    pub fn is_leaving(&self, node: NodeId) -> bool {
+        let record = self.peers.get(&node).and_then(Peer::current_record);
+        record.is_some_and(|record| record.is_leaving)
+    }
+
+    pub fn is_synced(&self, node: NodeId, partition: Partition) -> bool {
+        let record = self.peers.get(&node).and_then(Peer::current_record);
+        record.is_some_and(|record| record.synced.contains(partition))
+    }
+
+    pub fn synced(&self, node: NodeId) -> Option<&PartitionSet> {
+        self.peers.get(&node).and_then(Peer::current_record).map(|record| &record.synced)
+    }
+
+    pub fn was_ever_synced(&self, partition: Partition) -> bool {
+        self.peers.values().any(|peer| peer.ever_synced.contains(partition))
+    }
+
+    pub fn live_records(&self) -> impl Iterator<Item = &Arc<Record>> {
+        self.peers
+            .values()
+            .filter(|peer| peer.liveness != Liveness::Dead)
+            .filter_map(|peer| peer.record.as_ref())
+    }
+
+    /// Forgets who has been dead for too long.
+    pub fn forget(&mut self, now: Moment, settings: &PlacementSettings) {
+        let is_kept = |peer: &Peer| {
+            peer.liveness != Liveness::Dead || now.since(peer.down_since) < settings.forget_after
+        };
+        self.peers.retain(|_, peer| is_kept(peer));
+    }
+
+    fn entry(&mut self, node: NodeId) -> &mut Peer {
+        self.peers.entry(node).or_insert_with(|| Peer {
+            identity: None,
+            record: None,
+            liveness: Liveness::Dead,
+            down_since: Moment::default(),
+            ever_synced: PartitionSet::new(),
+        })
+    }
+}
+
+impl Peer {
+    /// Its record, unless that is of a former life.
+    pub fn current_record(&self) -> Option<&Arc<Record>> {
+        let generation = self.identity?.generation;
+        self.record.as_ref().filter(|record| record.generation == generation)
+    }
+
+    pub fn standing(&self, now: Moment, settings: &PlacementSettings) -> Standing {
+        match self.liveness {
+            Liveness::Alive | Liveness::Suspect => match self.current_record() {
+                Some(record) if record.is_leaving => Standing::Leaving,
+                Some(_) | None => Standing::Live,
+            },
+            Liveness::Dead if now.since(self.down_since) < settings.rereplicate_after => Standing::Missing,
+            Liveness::Dead => Standing::Dead,
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! From what is known to what follows: the view, claims, pulls, drops.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::cluster::identity::NodeId;
+use crate::cluster::ownership::Claim;
+use crate::cluster::ownership::Ownership;
+use crate::cluster::ownership::Standing;
+use crate::cluster::placement::Event;
+use crate::cluster::placement::Liveness;
+use crate::cluster::placement::Output;
+use crate::cluster::placement::Peer;
+use crate::cluster::placement::Pending;
+use crate::cluster::placement::Placement;
+use crate::cluster::placement::Pulling;
+use crate::cluster::record::Record;
+use crate::cluster::ring::Ring;
+use crate::cluster::view::Member;
+use crate::cluster::view::View;
+use crate::store::Partition;
+use crate::store::PartitionSet;
+use crate::time::Moment;
+
+impl Placement {
+    /// Computes what follows from a change and says what is to be done about it.
+    pub(super) fn settle(&mut self, now: Moment, out: &mut Vec<Output>) {
+        self.peers.forget(now, &self.settings);
+        let before = Arc::clone(&self.view);
+        self.view = self.compute_view_at(now);
+        self.report_promotions(&before, out);
+        self.claim_orphans(now, out);
+        self.drop_surplus(now, out);
+        self.plan_pulls(out);
+        let is_same =
+            before.fingerprint() == self.view.fingerprint() && before.members() == self.view.members();
+        if !is_same {
+            out.push(Output::View(Arc::clone(&self.view)));
+        }
+        let was = before.member(self.identity.node).map(|member| &member.record);
+        if was.is_none_or(|was| {
+            (was.generation, was.revision) != (self.record.generation, self.record.revision)
+        }) {
+            out.push(Output::Record(Arc::clone(&self.record)));
+        }
+        if self.record.is_leaving && !self.has_left && self.is_free_of_roles() {
+            self.has_left = true;
+            out.push(Output::Left);
+        }
+    }
+
+    pub(super) fn compute_view(&self) -> Arc<View> {
+        self.compute_view_at(Moment::default())
+    }
+
+    fn compute_view_at(&self, now: Moment) -> Arc<View> {
+        let me =
+            Member { identity: self.identity, liveness: Liveness::Alive, record: Arc::clone(&self.record) };
+        let standing = if self.record.is_leaving { Standing::Leaving } else { Standing::Live };
+        let mut members = vec![(me, standing)];
+        members.extend(self.peers.on_ring().map(|(peer, identity, record)| {
+            let member = Member { identity, liveness: peer.liveness, record: Arc::clone(record) };
+            (member, peer.standing(now, &self.settings))
+        }));
+        members.sort_by_key(|(member, _)| member.identity.node);
+
+        let weights = members.iter().map(|(member, _)| (member.identity.node, member.record.weight));
+        let ring = match weights.clone().eq(self.view.weights()) {
+            true => Arc::clone(self.view.ring()),
+            false => Arc::new(Ring::new(weights)),
+        };
+        let claims: Vec<Claim> =
+            members.iter().map(|(member, standing)| self.claim_of(member, *standing)).collect();
+        let ownership = Ownership::new(&ring, &claims, self.settings.copies);
+        let members = members.into_iter().map(|(member, _)| member).collect();
+        Arc::new(View::new(self.identity.node, ring, members, ownership))
+    }
+
+    fn claim_of(&self, member: &Member, standing: Standing) -> Claim {
+        let node = member.identity.node;
+        let is_current = member.record.generation == member.identity.generation;
+        let mut synced = if is_current { member.record.synced.clone() } else { PartitionSet::new() };
+        if let Some(granted) = self.granted.get(&node) {
+            synced.union_with(&granted.partitions);
+        }
+        Claim { node, standing, synced }
+    }
+
+    fn report_promotions(&self, before: &View, out: &mut Vec<Output>) {
+        let mut promoted: BTreeMap<NodeId, PartitionSet> = BTreeMap::new();
+        let me = self.identity.node;
+        for partition in Partition::all().filter(|partition| self.view.is_primary(*partition)) {
+            let former = before.primary(partition).filter(|former| *former != me);
+            // A planned move has told its story already; a new node that claims has none.
+            if let Some(former) = former.filter(|former| !self.can_still_serve(*former, partition)) {
+                promoted.entry(former).or_default().insert(partition);
+            }
+        }
+        let events = promoted.into_iter().map(|(former, partitions)| Event::Promoted { partitions, former });
+        out.extend(events.map(Output::Event));
+    }
+
+    fn can_still_serve(&self, node: NodeId, partition: Partition) -> bool {
+        let is_up = self.view.member(node).is_some_and(|member| member.liveness != Liveness::Dead);
+        is_up && self.peers.is_synced(node, partition)
+    }
+
+    /// Takes the partitions that no live member has, if it falls to us.
+    fn claim_orphans(&mut self, now: Moment, out: &mut Vec<Output>) {
+        if !self.is_joined || self.record.is_leaving || self.peers.has_unknown() {
+            return;
+        }
+        let me = self.view.ring().index_of(self.identity.node);
+        let is_ours = |partition: &Partition| {
+            let roles = self.view.roles(*partition);
+            roles.primary.is_none() && roles.heir == me
+        };
+        let orphans: PartitionSet = Partition::all().filter(is_ours).collect();
+        if orphans.is_empty() {
+            return;
+        }
+        let had_owner = |partition: &Partition| {
+            self.peers.was_ever_synced(*partition) || self.stored.contains(*partition)
+        };
+        let lost: PartitionSet = orphans.iter().filter(had_owner).collect();
+        let mut claimed = orphans.clone();
+        claimed.subtract(&lost);
+        self.change_record(|record: &mut Record| record.synced.union_with(&orphans));
+        if !lost.is_empty() {
+            out.push(Output::Event(Event::Lost { partitions: lost }));
+        }
+        if !claimed.is_empty() {
+            out.push(Output::Event(Event::Claimed { partitions: claimed }));
+        }
+        self.view = self.compute_view_at(now);
+    }
+
+    /// Drops what nobody wants here, once that has been so for a while.
+    fn drop_surplus(&mut self, now: Moment, out: &mut Vec<Output>) {
+        let me = self.view.ring().index_of(self.identity.node);
+        let is_unwanted = |partition: &Partition| {
+            let roles = self.view.roles(*partition);
+            roles.primary.is_some() && !me.is_some_and(|me| roles.holders.contains(&me))
+        };
+        let surplus: PartitionSet = self.stored.iter().filter(is_unwanted).collect();
+        if surplus != self.surplus.partitions {
+            self.surplus = Pending { partitions: surplus, since: now };
+        } else if !surplus.is_empty() && now.since(self.surplus.since) >= self.settings.drop_after {
+            self.change_record(|record| record.synced.subtract(&surplus));
+            self.stored.subtract(&surplus);
+            self.surplus.partitions = PartitionSet::new();
+            out.push(Output::Event(Event::Dropped { partitions: surplus.clone() }));
+            out.push(Output::Purge(surplus));
+            self.view = self.compute_view_at(now);
+        }
+    }
+
+    fn plan_pulls(&mut self, out: &mut Vec<Output>) {
+        if !self.is_joined {
+            return;
+        }
+        for (source, partitions) in self.missing_by_source() {
+            if self.pulls.len() >= self.settings.pulls_max {
+                return;
+            }
+            if self.pulls.contains_key(&source) || partitions.is_empty() {
+                continue;
+            }
+            self.repairs.remove(&source);
+            let id = self.next_pull_id();
+            self.stored.union_with(&partitions);
+            self.pulls.insert(source, Pulling { id, partitions: partitions.clone() });
+            out.push(Output::Pull { source, id, partitions });
+        }
+    }
+
+    /// What we should have and have not, by the node that has it.
+    fn missing_by_source(&self) -> BTreeMap<NodeId, PartitionSet> {
+        let mut missing: BTreeMap<NodeId, PartitionSet> = BTreeMap::new();
+        let me = self.view.ring().index_of(self.identity.node);
+        for partition in Partition::all().filter(|partition| !self.record.synced.contains(*partition)) {
+            let is_wanted = me.is_some_and(|me| self.view.roles(partition).wanted.contains(&me));
+            let source = self.view.primary(partition).filter(|_| is_wanted);
+            let is_asked = |source: &NodeId| {
+                self.taking.get(source).is_some_and(|taking| taking.partitions.contains(partition))
+            };
+            if let Some(source) = source.filter(|source| !is_asked(source)) {
+                missing.entry(source).or_default().insert(partition);
+            }
+        }
+        for (source, gap) in &self.repairs {
+            if let Some(theirs) = self.peers.synced(*source) {
+                let ours = &self.record.synced;
+                let both =
+                    gap.iter().filter(|partition| theirs.contains(*partition) && ours.contains(*partition));
+                missing.entry(*source).or_default().union_with(&both.collect());
+            }
+        }
+        missing
+    }
+
+    fn is_free_of_roles(&self) -> bool {
+        let has_live_peer =
+            self.peers.on_ring().any(|(peer, _, _): (&Peer, _, _)| peer.liveness != Liveness::Dead);
+        !has_live_peer || Partition::all().all(|partition| !self.view.is_primary(partition))
+    }
+}

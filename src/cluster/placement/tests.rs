@@ -1,0 +1,450 @@
+//! Several placements in one thread, with a network between them that delivers in random order
+//! between pairs and in order within one.
+
+use std::collections::BTreeSet;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+
+use proptest::prelude::*;
+use rand::RngExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use super::*;
+use crate::cluster::identity::Generation;
+use crate::cluster::ring::WEIGHT_ONE;
+
+const STEP: Duration = Duration::from_millis(100);
+
+enum Message {
+    Record(Record),
+    Pull(PullId),
+    PullDone(PullId),
+    TakeOver(PartitionSet),
+    HandOver(HandOver),
+}
+
+struct Node {
+    placement: Placement,
+    identity: Identity,
+    is_up: bool,
+    events: Vec<Event>,
+    has_left: bool,
+}
+
+/// Links are indexed by (from, to).
+struct Net {
+    nodes: Vec<Node>,
+    links: BTreeMap<(usize, usize), VecDeque<Message>>,
+    rng: StdRng,
+    now: Moment,
+}
+
+fn record(identity: Identity, name: String) -> Record {
+    Record {
+        node: identity.node,
+        generation: identity.generation,
+        revision: 1,
+        name,
+        host: "127.0.0.1".into(),
+        client_port: 31_337,
+        redirect_port: 32_337,
+        weight: WEIGHT_ONE,
+        is_leaving: false,
+        synced: PartitionSet::new(),
+    }
+}
+
+fn identity(number: usize, generation: u64) -> Identity {
+    let addr = SocketAddr::from(([127, 0, 0, 1], 1_000 + number as u16));
+    Identity { node: NodeId::of_name(&format!("node-{number}")), generation: Generation(generation), addr }
+}
+
+impl Net {
+    fn new(seed: u64) -> Self {
+        Self {
+            nodes: Vec::new(),
+            links: BTreeMap::new(),
+            rng: StdRng::seed_from_u64(seed),
+            now: Moment::from_millis(1),
+        }
+    }
+
+    fn with_nodes(seed: u64, count: usize) -> Self {
+        let mut net = Self::new(seed);
+        (0..count).for_each(|_| net.add());
+        net.run_until_quiet();
+        net
+    }
+
+    fn spawn(&self, number: usize, generation: u64) -> Node {
+        let identity = identity(number, generation);
+        let record = record(identity, format!("node-{number}"));
+        let placement = Placement::new(PlacementSettings::default(), identity, record, self.now);
+        Node { placement, identity, is_up: true, events: Vec::new(), has_left: false }
+    }
+
+    fn add(&mut self) {
+        self.nodes.push(self.spawn(self.nodes.len(), 1));
+        self.introduce(self.nodes.len() - 1);
+    }
+
+    fn restart(&mut self, number: usize) {
+        self.links.retain(|(from, to), _| *from != number && *to != number);
+        let generation = self.nodes[number].identity.generation.0 + 1;
+        self.nodes[number] = self.spawn(number, generation);
+        self.introduce(number);
+    }
+
+    /// As membership and the exchange of records over a new link do it.
+    fn introduce(&mut self, number: usize) {
+        for other in self.others(number) {
+            for (at, of) in [(number, other), (other, number)] {
+                let identity = self.nodes[of].identity;
+                let record = Record::clone(self.nodes[of].placement.record());
+                self.act(at, |placement, now, out| placement.member_alive(identity, now, out));
+                self.links.entry((of, at)).or_default().push_back(Message::Record(record));
+            }
+        }
+        self.act(number, Placement::joined);
+    }
+
+    fn kill(&mut self, number: usize) {
+        self.nodes[number].is_up = false;
+        self.links.retain(|(from, to), _| *from != number && *to != number);
+        let identity = self.nodes[number].identity;
+        for other in self.others(number) {
+            self.act(other, |placement, now, out| placement.member_down(identity, now, out));
+        }
+    }
+
+    fn others(&self, number: usize) -> Vec<usize> {
+        (0..self.nodes.len()).filter(|other| *other != number && self.nodes[*other].is_up).collect()
+    }
+
+    fn number_of(&self, node: NodeId) -> usize {
+        self.nodes.iter().position(|other| other.identity.node == node).unwrap()
+    }
+
+    fn act(&mut self, at: usize, step: impl FnOnce(&mut Placement, Moment, &mut Vec<Output>)) {
+        let mut out = Vec::new();
+        step(&mut self.nodes[at].placement, self.now, &mut out);
+        for output in out {
+            match output {
+                Output::View(_) | Output::Purge(_) => {}
+                Output::Record(record) => {
+                    for other in self.others(at) {
+                        self.links
+                            .entry((at, other))
+                            .or_default()
+                            .push_back(Message::Record(Record::clone(&record)));
+                    }
+                }
+                Output::Pull { source, id, .. } => self.send(at, source, Message::Pull(id)),
+                Output::TakeOver { primary, partitions } => {
+                    self.send(at, primary, Message::TakeOver(partitions));
+                }
+                Output::HandOver { to, given } => self.send(at, to, Message::HandOver(given)),
+                Output::Event(event) => self.nodes[at].events.push(event),
+                Output::Left => self.nodes[at].has_left = true,
+            }
+        }
+        self.check_view_is_pure();
+    }
+
+    fn send(&mut self, at: usize, to: NodeId, message: Message) {
+        let to = self.number_of(to);
+        self.links.entry((at, to)).or_default().push_back(message);
+    }
+
+    /// Delivers one message of a random link. False: there is none.
+    fn deliver_one(&mut self) -> bool {
+        self.links.retain(|_, queue| !queue.is_empty());
+        if self.links.is_empty() {
+            return false;
+        }
+        let chosen = self.rng.random_range(0..self.links.len());
+        let (&(from, to), queue) = self.links.iter_mut().nth(chosen).unwrap();
+        let message = queue.pop_front().unwrap();
+        if !self.nodes[to].is_up {
+            return true;
+        }
+        let sender = self.nodes[from].identity.node;
+        match message {
+            Message::Record(record) => self.act(to, |p, now, out| p.record_arrived(record, now, out)),
+            Message::Pull(id) => self.links.entry((to, from)).or_default().push_back(Message::PullDone(id)),
+            Message::PullDone(id) => self.act(to, |p, now, out| p.pull_done(sender, id, now, out)),
+            Message::TakeOver(asked) => {
+                self.act(to, |p, now, out| p.take_over_asked(sender, &asked, now, out))
+            }
+            Message::HandOver(given) => self.act(to, |p, now, out| p.handed_over(sender, &given, now, out)),
+        }
+        true
+    }
+
+    fn tick(&mut self) {
+        self.now = self.now + STEP;
+        for number in (0..self.nodes.len()).filter(|n| self.nodes[*n].is_up).collect::<Vec<_>>() {
+            self.act(number, Placement::handle_time);
+        }
+    }
+
+    /// Delivers all, with time passing, for longer than anything is waited for.
+    fn run_until_quiet(&mut self) {
+        for _ in 0..50 {
+            while self.deliver_one() {}
+            self.tick();
+        }
+    }
+
+    fn check_view_is_pure(&self) {
+        for node in self.nodes.iter().filter(|node| node.is_up) {
+            assert_eq!(node.placement.view().me(), node.identity.node);
+        }
+    }
+
+    fn live(&self) -> impl Iterator<Item = &Node> {
+        self.nodes.iter().filter(|node| node.is_up)
+    }
+
+    fn assert_agreed(&self) {
+        let views: BTreeSet<u32> = self.live().map(|node| node.placement.view().fingerprint()).collect();
+        assert_eq!(views.len(), 1, "views differ: {}", self.difference());
+        for partition in Partition::all() {
+            let is_primary = |node: &&Node| node.placement.view().is_primary(partition);
+            assert_eq!(self.live().filter(is_primary).count(), 1, "primaries of {partition}");
+        }
+    }
+
+    fn difference(&self) -> String {
+        let [first, rest @ ..] = &self.live().collect::<Vec<_>>()[..] else { return String::new() };
+        let all = |other: &&Node| {
+            let (ours, theirs) = (first.placement.view(), other.placement.view());
+            let partition = Partition::all().find(|p| ours.roles(*p) != theirs.roles(*p));
+            partition.map(|p| {
+                format!(
+                    "{p}: {:?} {:?} {:?}",
+                    ours.roles(p),
+                    theirs.roles(p),
+                    ours.members()
+                        .iter()
+                        .zip(theirs.members())
+                        .map(|(a, b)| (
+                            a.liveness,
+                            b.liveness,
+                            a.record.revision,
+                            b.record.revision,
+                            a.record.synced == b.record.synced
+                        ))
+                        .collect::<Vec<_>>()
+                )
+            })
+        };
+        rest.iter().filter_map(all).collect::<Vec<_>>().join("; ")
+    }
+
+    fn assert_settled(&self) {
+        self.assert_agreed();
+        self.live().for_each(|node| assert!(node.placement.view().is_settled(), "not settled"));
+    }
+
+    fn events(&self, number: usize) -> &[Event] {
+        &self.nodes[number].events
+    }
+
+    fn lost(&self) -> usize {
+        self.nodes
+            .iter()
+            .flat_map(|node| &node.events)
+            .filter(|event| matches!(event, Event::Lost { .. }))
+            .count()
+    }
+}
+
+#[test]
+fn a_node_without_seeds_claims_all_partitions_once_it_has_given_up_joining() {
+    let mut net = Net::new(1);
+    let node = net.spawn(0, 1);
+    net.nodes.push(node);
+    net.tick();
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+    net.act(0, Placement::joined);
+    assert_eq!(net.nodes[0].placement.record().synced, PartitionSet::full());
+    assert_eq!(net.events(0), [Event::Claimed { partitions: PartitionSet::full() }]);
+}
+
+#[test]
+fn a_node_claims_nothing_while_it_lacks_the_record_of_a_live_member() {
+    let mut net = Net::new(1);
+    for number in 0..2 {
+        let node = net.spawn(number, 1);
+        net.nodes.push(node);
+    }
+    let other = net.nodes[1].identity;
+    net.act(0, |placement, now, out| placement.member_alive(other, now, out));
+    net.act(0, Placement::joined);
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+    let full = Record { synced: PartitionSet::full(), ..record(other, "node-1".into()) };
+    net.act(0, |placement, now, out| placement.record_arrived(full, now, out));
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+    assert!(net.nodes[0].placement.view().primary(Partition::new(0).unwrap()) == Some(other.node));
+}
+
+#[test]
+fn nodes_that_join_take_their_share_by_planned_moves() {
+    let net = Net::with_nodes(7, 4);
+    net.assert_settled();
+    assert_eq!(net.lost(), 0);
+    let is_promotion = |event: &Event| matches!(event, Event::Promoted { .. });
+    assert!(!net.nodes.iter().flat_map(|node| &node.events).any(is_promotion));
+    for node in &net.nodes {
+        let share = node.placement.view().primaries_of(node.identity.node).len();
+        assert!((900..=1_076).contains(&share), "{share}");
+    }
+}
+
+#[test]
+fn the_replicas_of_a_killed_primary_promote_themselves_at_once_and_each_partition_once() {
+    let mut net = Net::with_nodes(3, 3);
+    let dead = net.nodes[1].identity.node;
+    let had = net.nodes[0].placement.view().primaries_of(dead);
+    net.kill(1);
+    net.assert_agreed();
+    let mut promoted = PartitionSet::new();
+    for event in net.nodes.iter().flat_map(|node| &node.events) {
+        if let Event::Promoted { partitions, former } = event {
+            assert_eq!(*former, dead);
+            partitions
+                .iter()
+                .for_each(|partition| assert!(promoted.insert(partition), "{partition} promoted twice"));
+        }
+    }
+    assert_eq!(promoted, had);
+    assert_eq!(net.lost(), 0);
+}
+
+#[test]
+fn an_empty_restart_of_a_primary_loses_nothing() {
+    let mut net = Net::with_nodes(3, 2);
+    net.restart(0);
+    let empty = net.nodes[0].placement.view().primaries_of(net.nodes[0].identity.node);
+    assert!(empty.is_empty());
+    net.run_until_quiet();
+    net.assert_settled();
+    assert_eq!(net.lost(), 0);
+}
+
+#[test]
+fn a_copy_that_is_missing_for_long_is_rebuilt_on_the_next_member() {
+    let mut net = Net::with_nodes(5, 4);
+    net.kill(2);
+    net.run_until_quiet();
+    let view = net.nodes[0].placement.view();
+    assert!(!view.is_settled() || net.now.since(Moment::default()) > Duration::from_secs(10));
+    (0..3).for_each(|_| net.run_until_quiet());
+    for partition in Partition::all() {
+        let roles = net.nodes[0].placement.view().roles(partition);
+        assert_eq!(roles.holders.len(), 2, "{partition}: {roles:?}");
+    }
+    net.restart(2);
+    net.run_until_quiet();
+    net.assert_settled();
+    assert_eq!(net.lost(), 0);
+}
+
+#[test]
+fn partitions_whose_copies_are_all_dead_are_taken_empty_and_reported() {
+    let mut net = Net::with_nodes(9, 3);
+    net.kill(0);
+    net.kill(1);
+    net.run_until_quiet();
+    net.assert_agreed();
+    assert!(net.lost() > 0);
+}
+
+#[test]
+fn a_leaving_node_gives_every_role_away_before_it_says_that_it_has_left() {
+    for seed in 0..5 {
+        let mut net = Net::with_nodes(seed, 3);
+        net.act(0, Placement::leave);
+        assert!(net.nodes[0].has_left, "every partition has a synced replica");
+        net.run_until_quiet();
+        let leaver = net.nodes[0].identity.node;
+        assert!(net.nodes[1].placement.view().primaries_of(leaver).is_empty());
+        net.kill(0);
+        net.assert_agreed();
+        let promoted = |event: &Event| matches!(event, Event::Promoted { .. } | Event::Lost { .. });
+        assert!(!net.nodes.iter().flat_map(|node| &node.events).any(promoted));
+    }
+}
+
+#[test]
+fn a_node_that_stood_still_gives_way_to_whoever_has_another_copy() {
+    let mut net = Net::with_nodes(4, 3);
+    let view = Arc::clone(net.nodes[0].placement.view());
+    let before = view.primaries_of(net.nodes[0].identity.node);
+    net.act(0, Placement::stalled);
+    assert!(net.nodes[0].placement.view().primaries_of(net.nodes[0].identity.node).is_empty());
+    net.run_until_quiet();
+    net.assert_settled();
+    assert_eq!(net.nodes[0].placement.view().primaries_of(net.nodes[0].identity.node), before);
+    assert_eq!(net.lost(), 0);
+}
+
+#[test]
+fn a_hand_over_that_is_never_confirmed_is_taken_back() {
+    let mut net = Net::with_nodes(4, 2);
+    let partition =
+        net.nodes[0].placement.view().primaries_of(net.nodes[0].identity.node).iter().next().unwrap();
+    let by = net.nodes[1].identity.node;
+    let asked: PartitionSet = [partition].into_iter().collect();
+    // Node 1 is synced, so only a view in which node 0 no longer is primary can show the grant.
+    let mut out = Vec::new();
+    let now = net.now;
+    net.nodes[0].placement.take_over_asked(by, &asked, now, &mut out);
+    assert!(out.iter().any(|output| matches!(output, Output::HandOver { .. })));
+    (0..25).for_each(|_| net.tick());
+    assert!(net.nodes[0].placement.view().is_primary(partition));
+    assert!(net.events(0).iter().any(|event| matches!(event, Event::GrantLapsed { .. })));
+}
+
+#[test]
+fn a_gap_in_a_stream_is_repaired_by_a_pull_of_what_both_hold() {
+    let mut net = Net::with_nodes(4, 2);
+    let source = net.nodes[1].identity.node;
+    let mut out = Vec::new();
+    let now = net.now;
+    net.nodes[0].placement.stream_gap(source, now, &mut out);
+    let pulls: Vec<usize> = out
+        .iter()
+        .filter_map(|output| match output {
+            Output::Pull { partitions, .. } => Some(partitions.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(pulls, [usize::from(crate::store::PARTITION_COUNT)]);
+    assert_eq!(net.nodes[0].placement.record().synced, PartitionSet::full());
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(12))]
+    #[test]
+    fn any_history_of_single_failures_ends_settled_with_nothing_lost(seed: u64, steps in prop::collection::vec((0..4_u8, 0..5_usize, 0..400_usize), 1..5)) {
+        let mut net = Net::with_nodes(seed, 3);
+        for (kind, which, deliveries) in steps {
+            let which = which % net.nodes.len();
+            match kind {
+                0 => net.restart(which),
+                1 => { net.kill(which); net.run_until_quiet(); net.restart(which) }
+                2 if net.nodes.len() < 5 => net.add(),
+                _ => net.act(which, Placement::stalled),
+            }
+            // The next failure may hit at any step of a move, but not the second copy of a partition.
+            for _ in 0..deliveries { net.deliver_one(); }
+            prop_assert_eq!(net.lost(), 0);
+            net.run_until_quiet();
+            net.assert_settled();
+        }
+        prop_assert_eq!(net.lost(), 0);
+    }
+}

@@ -1,0 +1,54 @@
+//! A record: what a node says about itself to all others.
+//!
+//! Records travel as broadcasts of the membership protocol and, complete, over every new peer link.
+//! Of two records of one node the one with the greater generation counts, then the greater revision.
+
+use bincode::Decode;
+use bincode::Encode;
+
+use crate::cluster::identity::Generation;
+use crate::cluster::identity::NodeId;
+use crate::store::PartitionSet;
+
+/// Longest name of a node and longest host that it announces, in bytes: a record must fit a packet.
+pub const NAME_BYTES_MAX: usize = 128;
+
+/// What a node says about itself.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Record {
+    /// Who says it.
+    pub node: NodeId,
+    /// In which life.
+    pub generation: Generation,
+    /// Grows with every change within a generation.
+    pub revision: u64,
+    /// The node's name, for people.
+    pub name: String,
+    /// Where clients reach it: host name or address.
+    pub host: String,
+    /// Its client port.
+    pub client_port: u16,
+    /// Its port for cluster-aware clients.
+    pub redirect_port: u16,
+    /// Its share of the partitions, in hundredths of an ordinary node.
+    pub weight: u16,
+    /// It is about to leave: it takes no roles and gives away those it has.
+    pub is_leaving: bool,
+    /// The partitions of which it has everything.
+    pub synced: PartitionSet,
+}
+
+impl Record {
+    /// Whether this replaces `other`, a record of the same node.
+    pub fn is_newer_than(&self, other: &Record) -> bool {
+        (self.generation, self.revision) > (other.generation, other.revision)
+    }
+
+    /// The client address that it announces.
+    pub fn client_address(&self) -> String {
+        match self.host.contains(':') {
+            true => format!("[{}]:{}", self.host, self.client_port),
+            false => format!("{}:{}", self.host, self.client_port),
+        }
+    }
+}

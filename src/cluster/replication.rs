@@ -1,0 +1,319 @@
+//! Bookkeeping of the stream of changes from one node to another.
+//!
+//! A stream is a sequence of numbered frames within an *epoch*. The sender keeps every frame until
+//! it is acknowledged, so a link that breaks and comes back loses nothing: both sides say how far
+//! they are and the sender goes on from there. Only when the sender has dropped its queue (it was
+//! full, or the receiver was dead) does a new epoch begin; the receiver sees that as a gap and pulls.
+
+use std::collections::VecDeque;
+
+use bincode::Decode;
+use bincode::Encode;
+use bytes::Bytes;
+
+use crate::store::PARTITION_COUNT;
+use crate::store::Partition;
+use crate::store::PartitionSet;
+use crate::time::Version;
+
+/// Where a stream begins or goes on: said by the sender when a link comes up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct StreamStart {
+    /// Which stream: a new one whenever the sender has dropped frames.
+    pub epoch: u64,
+    /// The oldest frame that the sender still has, or the next one that it will make.
+    pub first: u64,
+}
+
+/// The sender's side of a stream.
+#[derive(Debug)]
+pub struct Outbound {
+    epoch: u64,
+    /// Frames not yet acknowledged, oldest first.
+    kept: VecDeque<Bytes>,
+    /// The number of the oldest kept frame.
+    first: u64,
+    /// How many of the kept frames are on their way.
+    sent: usize,
+    kept_bytes: usize,
+    sent_bytes: usize,
+    kept_bytes_max: usize,
+    sent_bytes_max: usize,
+}
+
+impl Outbound {
+    /// An empty stream. It keeps at most `kept_bytes_max` bytes and has at most `sent_bytes_max` of
+    /// them on their way (or one frame).
+    pub fn new(epoch: u64, kept_bytes_max: usize, sent_bytes_max: usize) -> Self {
+        Self {
+            epoch,
+            kept: VecDeque::new(),
+            first: 1,
+            sent: 0,
+            kept_bytes: 0,
+            sent_bytes: 0,
+            kept_bytes_max,
+            sent_bytes_max,
+        }
+    }
+
+    /// The number that the next frame will have.
+    pub fn next_number(&self) -> u64 {
+        self.first + self.kept.len() as u64
+    }
+
+    /// Adds a frame. False: the stream was over its bound, everything is dropped and a new epoch has
+    /// begun; the link must be made again so that the receiver learns of it.
+    #[must_use]
+    pub fn push(&mut self, frame: Bytes) -> bool {
+        if self.kept_bytes + frame.len() > self.kept_bytes_max {
+            self.reset();
+            return false;
+        }
+        self.kept_bytes += frame.len();
+        self.kept.push_back(frame);
+        true
+    }
+
+    /// The next frame to send, if the bound of what is on its way allows one.
+    pub fn next_to_send(&mut self) -> Option<Bytes> {
+        let frame = self.kept.get(self.sent)?;
+        if self.sent > 0 && self.sent_bytes + frame.len() > self.sent_bytes_max {
+            return None;
+        }
+        self.sent += 1;
+        self.sent_bytes += frame.len();
+        Some(frame.clone())
+    }
+
+    /// The receiver has applied all frames up to this one. A number that was never sent is ignored.
+    pub fn acknowledged(&mut self, number: u64) {
+        while self.first <= number && self.sent > 0 {
+            let frame = self.kept.pop_front().expect("sent frames are kept until they are acknowledged");
+            self.first += 1;
+            self.sent -= 1;
+            self.kept_bytes -= frame.len();
+            self.sent_bytes -= frame.len();
+        }
+    }
+
+    /// A link is being made: where the stream stands.
+    pub fn start(&self) -> StreamStart {
+        StreamStart { epoch: self.epoch, first: self.first }
+    }
+
+    /// The link is up and the receiver wants the stream from this frame on.
+    pub fn resume(&mut self, from: u64) {
+        self.sent = self.kept.len();
+        self.sent_bytes = self.kept_bytes;
+        self.acknowledged(from.saturating_sub(1).min(self.next_number() - 1));
+        self.sent = 0;
+        self.sent_bytes = 0;
+    }
+
+    /// Drops everything and begins a new epoch.
+    pub fn reset(&mut self) {
+        self.first = self.next_number();
+        self.epoch += 1;
+        self.kept.clear();
+        (self.sent, self.kept_bytes, self.sent_bytes) = (0, 0, 0);
+    }
+
+    /// Bytes kept for the receiver.
+    pub fn kept_bytes(&self) -> usize {
+        self.kept_bytes
+    }
+
+    /// Whether the receiver has acknowledged everything.
+    pub fn is_drained(&self) -> bool {
+        self.kept.is_empty()
+    }
+}
+
+/// What became of a frame at the receiver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Arrival {
+    /// It is the next one: apply it.
+    Next,
+    /// It was applied before: acknowledge it again.
+    Repeated,
+    /// Frames before it are missing: the link is broken.
+    OutOfOrder,
+}
+
+/// The receiver's side of the stream of one source, and how far its copies follow that source.
+#[derive(Debug)]
+pub struct Inbound {
+    epoch: Option<u64>,
+    applied: u64,
+    /// Partitions for which the stream continues a finished pull.
+    following: PartitionSet,
+    /// Per partition: everything of the source up to this version is here.
+    watermarks: Vec<Version>,
+}
+
+impl Default for Inbound {
+    fn default() -> Self {
+        Self {
+            epoch: None,
+            applied: 0,
+            following: PartitionSet::new(),
+            watermarks: vec![Version::ZERO; usize::from(PARTITION_COUNT)],
+        }
+    }
+}
+
+impl Inbound {
+    /// A link from the source is up. Says from which frame on the stream is wanted, and whether
+    /// something is missing before that.
+    pub fn start(&mut self, start: StreamStart) -> (u64, bool) {
+        let is_continued = self.epoch == Some(start.epoch) && start.first <= self.applied + 1;
+        if !is_continued {
+            self.epoch = Some(start.epoch);
+            self.applied = start.first.saturating_sub(1);
+            self.following = PartitionSet::new();
+        }
+        (self.applied + 1, !is_continued)
+    }
+
+    /// A frame has arrived.
+    pub fn arrived(&mut self, number: u64) -> Arrival {
+        match number {
+            _ if number == self.applied + 1 => {
+                self.applied = number;
+                Arrival::Next
+            }
+            _ if number <= self.applied => Arrival::Repeated,
+            _ => Arrival::OutOfOrder,
+        }
+    }
+
+    /// A change of the stream has been applied.
+    pub fn applied(&mut self, partition: Partition, version: Version) {
+        if self.following.contains(partition) {
+            let watermark = &mut self.watermarks[partition.index()];
+            *watermark = version.max(*watermark);
+        }
+    }
+
+    /// A pull of partitions has ended: everything up to this version is here, the rest follows.
+    pub fn pulled(&mut self, partitions: &PartitionSet, up_to: Version) {
+        self.following.union_with(partitions);
+        partitions.iter().for_each(|partition| self.applied(partition, up_to));
+    }
+
+    /// The version of a partition up to which everything of the source is here.
+    pub fn watermark(&self, partition: Partition) -> Version {
+        self.watermarks[partition.index()]
+    }
+
+    /// What was stored of these partitions is gone.
+    pub fn forget(&mut self, partitions: &PartitionSet) {
+        self.following.subtract(partitions);
+        partitions.iter().for_each(|partition| self.watermarks[partition.index()] = Version::ZERO);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FRAME_BYTES: usize = 10;
+
+    fn frame(number: u64) -> Bytes {
+        let mut bytes = number.to_be_bytes().to_vec();
+        bytes.resize(FRAME_BYTES, 0);
+        bytes.into()
+    }
+
+    fn push(outbound: &mut Outbound) -> bool {
+        let number = outbound.next_number();
+        outbound.push(frame(number))
+    }
+
+    fn sent(outbound: &mut Outbound) -> Vec<u64> {
+        let number = |bytes: Bytes| u64::from_be_bytes(bytes[..8].try_into().unwrap());
+        std::iter::from_fn(|| outbound.next_to_send().map(number)).collect()
+    }
+
+    #[test]
+    fn no_more_than_the_bound_is_on_its_way_and_acknowledgements_let_the_rest_follow() {
+        let mut outbound = Outbound::new(1, 1_000, 2 * FRAME_BYTES);
+        (0..5).for_each(|_| assert!(push(&mut outbound)));
+        assert_eq!(sent(&mut outbound), [1, 2]);
+        outbound.acknowledged(1);
+        assert_eq!(sent(&mut outbound), [3]);
+        outbound.acknowledged(3);
+        assert_eq!(sent(&mut outbound), [4, 5]);
+        outbound.acknowledged(99);
+        assert!(outbound.is_drained());
+        assert_eq!(outbound.kept_bytes(), 0);
+    }
+
+    #[test]
+    fn a_link_that_comes_back_continues_where_the_receiver_is() {
+        let mut outbound = Outbound::new(1, 1_000, 1_000);
+        let mut inbound = Inbound::default();
+        assert_eq!(inbound.start(outbound.start()), (1, true));
+        (0..4).for_each(|_| assert!(push(&mut outbound)));
+        assert_eq!(sent(&mut outbound), [1, 2, 3, 4]);
+        (1..=3).for_each(|number| assert_eq!(inbound.arrived(number), Arrival::Next));
+        outbound.acknowledged(1);
+
+        let (from, has_gap) = inbound.start(outbound.start());
+        assert_eq!((from, has_gap), (4, false));
+        outbound.resume(from);
+        assert_eq!(sent(&mut outbound), [4]);
+        assert_eq!(inbound.arrived(3), Arrival::Repeated);
+        assert_eq!(inbound.arrived(5), Arrival::OutOfOrder);
+        assert_eq!(inbound.arrived(4), Arrival::Next);
+    }
+
+    #[test]
+    fn a_queue_over_its_bound_is_dropped_and_the_receiver_sees_a_gap() {
+        let mut outbound = Outbound::new(1, 3 * FRAME_BYTES, 1_000);
+        let mut inbound = Inbound::default();
+        inbound.start(outbound.start());
+        assert!((0..3).all(|_| push(&mut outbound)));
+        assert!(!push(&mut outbound));
+        assert!(outbound.is_drained());
+        let (from, has_gap) = inbound.start(outbound.start());
+        assert!(has_gap);
+        outbound.resume(from);
+        assert!(push(&mut outbound));
+        let number = sent(&mut outbound)[0];
+        assert_eq!(inbound.arrived(number), Arrival::Next);
+    }
+
+    #[test]
+    fn a_receiver_that_lost_its_state_sees_a_gap_and_goes_on() {
+        let mut outbound = Outbound::new(1, 1_000, 1_000);
+        (0..2).for_each(|_| assert!(push(&mut outbound)));
+        sent(&mut outbound);
+        outbound.acknowledged(1);
+        let mut fresh = Inbound::default();
+        let (from, has_gap) = fresh.start(outbound.start());
+        assert_eq!((from, has_gap), (2, true));
+        outbound.resume(from);
+        assert_eq!(sent(&mut outbound), [2]);
+    }
+
+    #[test]
+    fn a_watermark_rises_only_while_the_stream_follows_a_finished_pull() {
+        let [one, two, three] = [1, 2, 3].map(Version::from_raw);
+        let partition = Partition::new(9).unwrap();
+        let set: PartitionSet = [partition].into_iter().collect();
+        let mut inbound = Inbound::default();
+        inbound.start(StreamStart { epoch: 1, first: 1 });
+        inbound.applied(partition, three);
+        assert_eq!(inbound.watermark(partition), Version::ZERO);
+        inbound.pulled(&set, one);
+        inbound.applied(partition, two);
+        assert_eq!(inbound.watermark(partition), two);
+        inbound.start(StreamStart { epoch: 2, first: 1 });
+        inbound.applied(partition, three);
+        assert_eq!(inbound.watermark(partition), two, "a gap lies before it");
+        inbound.forget(&set);
+        assert_eq!(inbound.watermark(partition), Version::ZERO);
+    }
+}

@@ -1,0 +1,183 @@
+//! A view: the members and the ownership of all partitions as one node sees them at one time.
+
+use std::sync::Arc;
+
+use crate::cluster::identity::Identity;
+use crate::cluster::identity::NodeId;
+use crate::cluster::ownership::Ownership;
+use crate::cluster::ownership::Roles;
+use crate::cluster::record::Record;
+use crate::cluster::ring::NodeIndex;
+use crate::cluster::ring::Ring;
+use crate::store::PARTITION_COUNT;
+use crate::store::Partition;
+use crate::store::PartitionSet;
+
+/// What membership says about a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Liveness {
+    /// It answers.
+    Alive,
+    /// It did not answer a probe; it has a while to refute that.
+    Suspect,
+    /// It is dead, or has left.
+    Dead,
+}
+
+impl Liveness {
+    /// Its name in tables and logs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Liveness::Alive => "alive",
+            Liveness::Suspect => "suspect",
+            Liveness::Dead => "dead",
+        }
+    }
+}
+
+/// A member in a view.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Member {
+    /// Who, in which life, and where its peers reach it.
+    pub identity: Identity,
+    /// Whether it lives.
+    pub liveness: Liveness,
+    /// What it said about itself last.
+    pub record: Arc<Record>,
+}
+
+/// The members and the ownership of all partitions as one node sees them.
+#[derive(Clone, Debug)]
+pub struct View {
+    me: NodeId,
+    ring: Arc<Ring>,
+    /// One for each node of the ring, in its order.
+    members: Vec<Member>,
+    ownership: Ownership,
+    fingerprint: u32,
+}
+
+/// A run of neighbouring partitions with the same primary and the same other holders.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RingArc {
+    /// The first partition.
+    pub first: Partition,
+    /// The last partition.
+    pub last: Partition,
+    /// Who serves them.
+    pub primary: Option<NodeIndex>,
+    /// Who else holds them.
+    pub replicas: Vec<NodeIndex>,
+}
+
+impl View {
+    /// The view of `me`. There is a member for every node of the ring, in its order.
+    pub fn new(me: NodeId, ring: Arc<Ring>, members: Vec<Member>, ownership: Ownership) -> Self {
+        let fingerprint = ownership.fingerprint(&ring);
+        Self { me, ring, members, ownership, fingerprint }
+    }
+
+    /// Whose view it is.
+    pub fn me(&self) -> NodeId {
+        self.me
+    }
+
+    /// The ring it is computed from.
+    pub fn ring(&self) -> &Arc<Ring> {
+        &self.ring
+    }
+
+    /// The nodes of the ring and their weights.
+    pub fn weights(&self) -> impl Iterator<Item = (NodeId, u16)> + '_ {
+        self.members.iter().map(|member| (member.identity.node, member.record.weight))
+    }
+
+    /// The members in the order of the ring's nodes.
+    pub fn members(&self) -> &[Member] {
+        &self.members
+    }
+
+    /// The member with this id.
+    pub fn member(&self, node: NodeId) -> Option<&Member> {
+        self.ring.index_of(node).map(|index| &self.members[usize::from(index)])
+    }
+
+    /// The roles of a partition, as indices into [`View::members`].
+    pub fn roles(&self, partition: Partition) -> &Roles {
+        self.ownership.roles(partition)
+    }
+
+    /// Who serves a partition.
+    pub fn primary(&self, partition: Partition) -> Option<NodeId> {
+        self.roles(partition).primary.map(|index| self.node(index))
+    }
+
+    /// Whether this node serves a partition.
+    pub fn is_primary(&self, partition: Partition) -> bool {
+        self.primary(partition) == Some(self.me)
+    }
+
+    /// The other nodes that changes of a partition are sent to.
+    pub fn other_holders(&self, partition: Partition) -> impl Iterator<Item = NodeId> + '_ {
+        self.roles(partition).holders.iter().map(|index| self.node(*index)).filter(|node| *node != self.me)
+    }
+
+    /// The partitions that a node serves.
+    pub fn primaries_of(&self, node: NodeId) -> PartitionSet {
+        Partition::all().filter(|partition| self.primary(*partition) == Some(node)).collect()
+    }
+
+    /// How many partitions a node holds without serving them.
+    pub fn replica_count_of(&self, node: NodeId) -> usize {
+        let Some(index) = self.ring.index_of(node) else { return 0 };
+        let holds = |roles: &Roles| roles.primary != Some(index) && roles.holders.contains(&index);
+        let is_synced = |partition| self.members[usize::from(index)].record.synced.contains(partition);
+        Partition::all().filter(|partition| holds(self.roles(*partition)) && is_synced(*partition)).count()
+    }
+
+    /// Equal where two nodes agree on all primaries and holders.
+    pub fn fingerprint(&self) -> u32 {
+        self.fingerprint
+    }
+
+    /// Whether every partition has its primary where the ring wants it and all copies in place.
+    pub fn is_settled(&self) -> bool {
+        Partition::all().all(|partition| {
+            let roles = self.roles(partition);
+            let is_synced =
+                |index: &NodeIndex| self.members[usize::from(*index)].record.synced.contains(partition);
+            roles.primary.is_some()
+                && roles.primary == roles.wanted.first().copied()
+                && roles.wanted == roles.holders
+                && roles.wanted.iter().all(is_synced)
+        })
+    }
+
+    /// The partitions as runs with the same holders, in ring order.
+    pub fn arcs(&self) -> Vec<RingArc> {
+        let mut arcs: Vec<RingArc> = Vec::new();
+        for partition in Partition::all() {
+            let roles = self.roles(partition);
+            let replicas = roles.holders.iter().copied().filter(|node| Some(*node) != roles.primary);
+            match arcs.last_mut() {
+                Some(arc)
+                    if arc.primary == roles.primary && replicas.clone().eq(arc.replicas.iter().copied()) =>
+                {
+                    arc.last = partition;
+                }
+                Some(_) | None => arcs.push(RingArc {
+                    first: partition,
+                    last: partition,
+                    primary: roles.primary,
+                    replicas: replicas.collect(),
+                }),
+            }
+        }
+        debug_assert!(arcs.len() <= usize::from(PARTITION_COUNT));
+        arcs
+    }
+
+    fn node(&self, index: NodeIndex) -> NodeId {
+        self.ring.nodes()[usize::from(index)]
+    }
+}
