@@ -47,7 +47,7 @@ pub fn encode_bytes<E: Encoder>(bytes: &[u8], encoder: &mut E) -> Result<(), Enc
     encoder.writer().write(bytes)
 }
 
-/// Reads what [`encode_bytes`] wrote. Allocates at most [`CHUNK_BYTES`] more than really arrived.
+/// Reads what [`encode_bytes`] wrote. Allocates at most 16 KiB more than really arrived.
 pub fn decode_bytes<D: Decoder>(decoder: &mut D) -> Result<Bytes, DecodeError> {
     let announced = u64::decode(decoder)?;
     let length = usize::try_from(announced).map_err(|_| DecodeError::OutsideUsizeRange(announced))?;
