@@ -1,6 +1,12 @@
 //! What a client can ask and what it is answered, whatever the protocol.
 
+mod verb;
+mod wire;
+
 use bytes::Bytes;
+
+pub use verb::Verb;
+pub use verb::help_lines;
 
 /// A request of a client, free of its protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,6 +44,50 @@ pub enum Command {
     Ring,
     /// Figures of this node.
     Stats,
+}
+
+impl Command {
+    /// Which command it is, without its arguments.
+    pub const fn verb(&self) -> Verb {
+        match self {
+            Command::Get { .. } => Verb::Get,
+            Command::Set { .. } => Verb::Set,
+            Command::Delete { .. } => Verb::Delete,
+            Command::Keys => Verb::Keys,
+            Command::Flush => Verb::Flush,
+            Command::Ping => Verb::Ping,
+            Command::Exit => Verb::Exit,
+            Command::Help => Verb::Help,
+            Command::Nodes => Verb::Nodes,
+            Command::Ring => Verb::Ring,
+            Command::Stats => Verb::Stats,
+        }
+    }
+
+    /// The key it is about: where it has one, the key decides which node carries it out.
+    pub const fn key(&self) -> Option<&Bytes> {
+        match self {
+            Command::Get { key } | Command::Set { key, .. } | Command::Delete { key } => Some(key),
+            Command::Keys
+            | Command::Flush
+            | Command::Ping
+            | Command::Exit
+            | Command::Help
+            | Command::Nodes
+            | Command::Ring
+            | Command::Stats => None,
+        }
+    }
+
+    /// Whether it changes data.
+    pub const fn is_write(&self) -> bool {
+        self.verb().is_write()
+    }
+
+    /// Whether it may be repeated when nobody knows whether it has run: see [`Verb::is_idempotent`].
+    pub const fn is_idempotent(&self) -> bool {
+        self.verb().is_idempotent()
+    }
 }
 
 /// The answer to a [`Command`], free of its protocol. A value is borrowed, so that a shard can
@@ -116,4 +166,11 @@ pub enum Refusal {
     /// The node that had the command was lost and the command must not be repeated.
     #[error("the node that served the command was lost, it may or may not have run")]
     Unknown,
+}
+
+impl Refusal {
+    /// The refusal of a command written wrongly.
+    pub const fn usage_of(verb: Verb) -> Self {
+        Self::Usage { usage: verb.usage() }
+    }
 }

@@ -1,1 +1,61 @@
 //! How clients speak: one codec per protocol, each between bytes and [`crate::command`].
+//!
+//! A codec is plain values: bytes in, [`Request`]s out; replies in, bytes out. It knows nothing of
+//! sockets, and commands know nothing of protocols. Decoding keeps state, so that each protocol has a
+//! decoder of its own ([`text::TextDecoder`]); encoding keeps none, so that a [`Codec`] is a mere name
+//! which travels with a command to the shard, or to the node, that answers it.
+
+pub mod text;
+
+use bincode::Decode;
+use bincode::Encode;
+
+use crate::command::Command;
+use crate::command::Refusal;
+use crate::command::Reply;
+use crate::command::Verb;
+
+/// What a decoder found: either way the client is owed exactly one reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Something to carry out.
+    Command(Command),
+    /// Something that cannot be carried out, and why.
+    Refused(Refusal),
+}
+
+/// The protocol that a reply is written in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
+pub enum Codec {
+    /// Plain lines: see [`text`].
+    Text,
+}
+
+impl Codec {
+    /// Appends the reply to a command of this verb. A protocol may answer the same [`Reply`]
+    /// differently depending on what was asked.
+    pub fn encode(self, verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
+        match self {
+            Codec::Text => text::encode(verb, reply, out),
+        }
+    }
+
+    /// Appends the reply to something that was never a command, or to one that was not carried out.
+    pub fn encode_refusal(self, refusal: &Refusal, out: &mut Vec<u8>) {
+        match self {
+            Codec::Text => text::encode_refusal(refusal, out),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_codec_travels_with_the_command_it_answers() {
+        let config = bincode::config::standard();
+        let wire = bincode::encode_to_vec(Codec::Text, config).unwrap();
+        assert_eq!(bincode::decode_from_slice::<Codec, _>(&wire, config).unwrap(), (Codec::Text, 1));
+    }
+}

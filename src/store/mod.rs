@@ -2,6 +2,7 @@
 
 mod change;
 mod partition;
+pub mod wire;
 
 pub use change::Change;
 pub use change::Content;
