@@ -9,8 +9,8 @@ use bincode::error::EncodeError;
 
 use crate::command::Command;
 use crate::command::Verb;
-use crate::store::wire::decode_bytes;
-use crate::store::wire::encode_bytes;
+use crate::store::decode_bytes;
+use crate::store::encode_bytes;
 
 impl Encode for Command {
     fn encode<E: Encoder>(&self, encoder: &mut E) -> Result<(), EncodeError> {
