@@ -1,1 +1,3 @@
 //! What nodes agree on: membership, ring, ownership, placement and the messages between them.
+
+pub mod membership;
