@@ -1,7 +1,8 @@
 //! What nodes agree on: membership, ring, ownership, placement and the messages between them.
 
-pub mod identity;
+pub mod membership;
 pub mod ownership;
+pub mod peer;
 pub mod placement;
 pub mod record;
 pub mod replication;

@@ -5,7 +5,7 @@
 
 use xxhash_rust::xxh3::Xxh3Default;
 
-use crate::cluster::identity::NodeId;
+use crate::cluster::membership::NodeId;
 use crate::cluster::ring::NodeIndex;
 use crate::cluster::ring::Ring;
 use crate::store::Partition;

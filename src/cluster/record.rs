@@ -6,8 +6,8 @@
 use bincode::Decode;
 use bincode::Encode;
 
-use crate::cluster::identity::Generation;
-use crate::cluster::identity::NodeId;
+use crate::cluster::membership::Generation;
+use crate::cluster::membership::NodeId;
 use crate::store::PartitionSet;
 
 /// Longest name of a node and longest host that it announces, in bytes: a record must fit a packet.

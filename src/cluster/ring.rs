@@ -7,7 +7,7 @@
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::cluster::identity::NodeId;
+use crate::cluster::membership::NodeId;
 use crate::store::PARTITION_COUNT;
 use crate::store::Partition;
 use crate::store::SLOT_COUNT;

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use crate::cluster::identity::Identity;
-use crate::cluster::identity::NodeId;
+use crate::cluster::membership::Identity;
+use crate::cluster::membership::NodeId;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::Roles;
 use crate::cluster::record::Record;

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use bincode::Decode;
 use bincode::Encode;
 
-use crate::cluster::identity::Generation;
-use crate::cluster::identity::NodeId;
+use crate::cluster::membership::Generation;
+use crate::cluster::membership::NodeId;
 use crate::cluster::record::Record;
 use crate::cluster::view::View;
 use crate::store::PartitionSet;

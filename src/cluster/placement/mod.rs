@@ -22,8 +22,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::cluster::identity::Identity;
-use crate::cluster::identity::NodeId;
+use crate::cluster::membership::Identity;
+use crate::cluster::membership::NodeId;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::Standing;
 use crate::cluster::record::Record;

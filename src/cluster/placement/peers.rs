@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cluster::identity::Identity;
-use crate::cluster::identity::NodeId;
+use crate::cluster::membership::Identity;
+use crate::cluster::membership::NodeId;
 use crate::cluster::ownership::Standing;
 use crate::cluster::placement::PlacementSettings;
 use crate::cluster::record::Record;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::cluster::identity::NodeId;
+use crate::cluster::membership::NodeId;
 use crate::cluster::ownership::Claim;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::Standing;

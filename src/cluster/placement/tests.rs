@@ -11,7 +11,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
-use crate::cluster::identity::Generation;
+use crate::cluster::membership::Generation;
 use crate::cluster::ring::WEIGHT_ONE;
 
 const STEP: Duration = Duration::from_millis(100);
@@ -57,7 +57,11 @@ fn record(identity: Identity, name: String) -> Record {
 
 fn identity(number: usize, generation: u64) -> Identity {
     let addr = SocketAddr::from(([127, 0, 0, 1], 1_000 + number as u16));
-    Identity { node: NodeId::of_name(&format!("node-{number}")), generation: Generation(generation), addr }
+    Identity {
+        node: NodeId::of_name(&format!("node-{number}")),
+        generation: Generation::from_raw(generation),
+        addr,
+    }
 }
 
 impl Net {
@@ -91,7 +95,7 @@ impl Net {
 
     fn restart(&mut self, number: usize) {
         self.links.retain(|(from, to), _| *from != number && *to != number);
-        let generation = self.nodes[number].identity.generation.0 + 1;
+        let generation = self.nodes[number].identity.generation.as_raw() + 1;
         self.nodes[number] = self.spawn(number, generation);
         self.introduce(number);
     }
