@@ -12,12 +12,13 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use cachegopher::command::Codec;
+use cachegopher::protocol;
 use cachegopher::command::Command;
 use cachegopher::command::Refusal;
 use cachegopher::command::Reply;
 use cachegopher::command::Verb;
 use cachegopher::command::help_lines;
-use cachegopher::protocol::Codec;
 use cachegopher::protocol::Request;
 use cachegopher::protocol::text::TextDecoder;
 use cachegopher::protocol::text::TextLimits;
@@ -78,7 +79,7 @@ impl MemoryNode {
             Command::Ring => Reply::Lines(vec!["0-4095 a".to_owned()]),
             Command::Stats => Reply::Lines(vec![format!("keys {}", self.table.len())]),
         };
-        Codec::Text.encode(verb, &reply, &mut self.output);
+        protocol::encode(Codec::Text, verb, &reply, &mut self.output);
     }
 }
 
@@ -88,7 +89,9 @@ impl Port for MemoryNode {
         while !self.is_closed {
             match self.decoder.decode(&mut self.input) {
                 Some(Request::Command(command)) => self.answer(command),
-                Some(Request::Refused(refusal)) => Codec::Text.encode_refusal(&refusal, &mut self.output),
+                Some(Request::Refused(refusal)) => {
+                    protocol::encode_refusal(Codec::Text, &refusal, &mut self.output)
+                }
                 None => break,
             }
         }

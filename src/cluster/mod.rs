@@ -7,4 +7,5 @@ pub mod placement;
 pub mod record;
 pub mod replication;
 pub mod ring;
+pub mod serving;
 pub mod view;

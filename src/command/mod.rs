@@ -1,10 +1,15 @@
 //! What a client can ask and what it is answered, whatever the protocol.
 
+mod codec;
+mod execute;
 mod verb;
 mod wire;
 
 use bytes::Bytes;
 
+pub use codec::Codec;
+pub use execute::Executed;
+pub use execute::execute;
 pub use verb::Verb;
 pub use verb::help_lines;
 

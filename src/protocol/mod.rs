@@ -7,9 +7,7 @@
 
 pub mod text;
 
-use bincode::Decode;
-use bincode::Encode;
-
+use crate::command::Codec;
 use crate::command::Command;
 use crate::command::Refusal;
 use crate::command::Reply;
@@ -24,38 +22,17 @@ pub enum Request {
     Refused(Refusal),
 }
 
-/// The protocol that a reply is written in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Encode, Decode)]
-pub enum Codec {
-    /// Plain lines: see [`text`].
-    Text,
-}
-
-impl Codec {
-    /// Appends the reply to a command of this verb. A protocol may answer the same [`Reply`]
-    /// differently depending on what was asked.
-    pub fn encode(self, verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
-        match self {
-            Codec::Text => text::encode(verb, reply, out),
-        }
-    }
-
-    /// Appends the reply to something that was never a command, or to one that was not carried out.
-    pub fn encode_refusal(self, refusal: &Refusal, out: &mut Vec<u8>) {
-        match self {
-            Codec::Text => text::encode_refusal(refusal, out),
-        }
+/// Appends the reply to a command of this verb. A protocol may answer the same [`Reply`] differently
+/// depending on what was asked.
+pub fn encode(codec: Codec, verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
+    match codec {
+        Codec::Text => text::encode(verb, reply, out),
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_codec_travels_with_the_command_it_answers() {
-        let config = bincode::config::standard();
-        let wire = bincode::encode_to_vec(Codec::Text, config).unwrap();
-        assert_eq!(bincode::decode_from_slice::<Codec, _>(&wire, config).unwrap(), (Codec::Text, 1));
+/// Appends the reply to something that was never a command, or to one that was not carried out.
+pub fn encode_refusal(codec: Codec, refusal: &Refusal, out: &mut Vec<u8>) {
+    match codec {
+        Codec::Text => text::encode_refusal(refusal, out),
     }
 }

@@ -17,6 +17,16 @@ pub struct Change {
     pub content: Content,
 }
 
+impl Change {
+    /// Bytes of its key and value.
+    pub fn bytes(&self) -> usize {
+        match &self.content {
+            Content::Deleted => self.key.len(),
+            Content::Value { bytes, .. } => self.key.len() + bytes.len(),
+        }
+    }
+}
+
 /// What a key is: a value, or deleted. Ordered so that of two contents with one version the
 /// greater is kept: a value is greater than a deletion, then the greater bytes, then the later
 /// deadline.

@@ -1,0 +1,101 @@
+//! Where time is read, and the pulse by which a shard knows that the process has not stood still.
+
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+use std::time::SystemTime;
+use std::time::UNIX_EPOCH;
+
+use tokio::time::Instant;
+
+use crate::time::Moment;
+use crate::time::Timestamp;
+
+/// Reads the clocks.
+#[derive(Clone, Copy, Debug)]
+pub struct Clocks {
+    start: Instant,
+}
+
+impl Clocks {
+    /// Clocks that start now.
+    pub fn start() -> Self {
+        // Not at zero, so that "long ago" can be expressed.
+        Self { start: Instant::now() - Duration::from_secs(1) }
+    }
+
+    /// The monotonic clock.
+    pub fn now(&self) -> Moment {
+        let micros = self.start.elapsed().as_micros();
+        Moment::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
+    }
+
+    /// When the runtime's clock shows this moment.
+    pub fn instant(&self, moment: Moment) -> Instant {
+        self.start + Duration::from_micros(moment.as_micros())
+    }
+
+    /// The wall clock.
+    pub fn wall(&self) -> Timestamp {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+    }
+}
+
+/// The beat of the gossip thread. A primary serves only while it is fresh: a process that stood
+/// still for longer than the others wait has been replaced, and must not answer from what it has
+/// before it has found that out.
+#[derive(Debug)]
+pub struct Pulse {
+    last: AtomicU64,
+    stalls: AtomicU64,
+    stall_max: Duration,
+}
+
+impl Pulse {
+    /// A pulse that has just beaten. A pause over `stall_max` counts as a stall.
+    pub fn new(now: Moment, stall_max: Duration) -> Self {
+        Self { last: AtomicU64::new(now.as_micros()), stalls: AtomicU64::new(0), stall_max }
+    }
+
+    /// Beats. If the last beat was too long ago, says for how long, and no shard serves before it
+    /// has been told of the stall (see [`Pulse::is_fresh`]).
+    pub fn beat(&self, now: Moment) -> Option<Duration> {
+        let pause = now.since(Moment::from_micros(self.last.load(Ordering::Acquire)));
+        let stalled = pause > self.stall_max;
+        if stalled {
+            // Before the beat, or a shard could see a fresh pulse without the stall.
+            self.stalls.fetch_add(1, Ordering::AcqRel);
+        }
+        self.last.store(now.as_micros(), Ordering::Release);
+        stalled.then_some(pause)
+    }
+
+    /// How many stalls there were.
+    pub fn stalls(&self) -> u64 {
+        self.stalls.load(Ordering::Acquire)
+    }
+
+    /// Whether somebody who knows of `stalls_known` stalls may serve.
+    pub fn is_fresh(&self, now: Moment, stalls_known: u64) -> bool {
+        let pause = now.since(Moment::from_micros(self.last.load(Ordering::Acquire)));
+        pause <= self.stall_max && self.stalls() == stalls_known
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_serves_during_a_stall_nor_after_it_before_having_been_told() {
+        let (at, limit) = (Moment::from_millis, Duration::from_millis(450));
+        let pulse = Pulse::new(at(0), limit);
+        assert_eq!(pulse.beat(at(400)), None);
+        assert!(pulse.is_fresh(at(850), 0));
+        assert!(!pulse.is_fresh(at(851), 0));
+        assert_eq!(pulse.beat(at(1_400)), Some(Duration::from_secs(1)));
+        assert!(!pulse.is_fresh(at(1_401), 0));
+        assert!(pulse.is_fresh(at(1_401), pulse.stalls()));
+    }
+}

@@ -1,0 +1,143 @@
+//! What the parts of a node share: settings, clocks, the view, the way to each actor, the counters.
+
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::sync::RwLock;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use ractor::ActorRef;
+use tokio::sync::watch;
+
+use crate::cluster::membership::ClusterId;
+use crate::cluster::view::View;
+use crate::node::clock::Clocks;
+use crate::node::clock::Pulse;
+use crate::node::gossip;
+use crate::node::peers::Peers;
+use crate::node::placement;
+use crate::node::settings::Settings;
+use crate::node::shard;
+use crate::store::Partition;
+
+/// The way to an actor, which its supervisor may replace.
+#[derive(Debug)]
+pub struct Door<M: ractor::Message>(RwLock<Option<ActorRef<M>>>);
+
+impl<M: ractor::Message> Default for Door<M> {
+    fn default() -> Self {
+        Self(RwLock::new(None))
+    }
+}
+
+impl<M: ractor::Message> Door<M> {
+    /// From now on messages go to this actor.
+    pub fn lead_to(&self, actor: ActorRef<M>) {
+        *self.0.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Some(actor);
+    }
+
+    /// Sends a message. It is dropped while there is no actor: whoever replaces it starts from the
+    /// current state, and whoever waits for an answer sees its channel closed.
+    pub fn cast(&self, message: M) {
+        let actor = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if let Some(actor) = actor.as_ref() {
+            let _ = actor.cast(message);
+        }
+    }
+
+    /// The actor, if there is one.
+    pub fn actor(&self) -> Option<ActorRef<M>> {
+        self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+}
+
+/// What is counted, since the start.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Connections accepted.
+    pub connections_accepted: AtomicU64,
+    /// Connections open.
+    pub connections_open: AtomicUsize,
+    /// Commands that clients sent to this node.
+    pub commands: AtomicU64,
+    /// Commands sent on to another node.
+    pub forwarded: AtomicU64,
+    /// Commands that wait for a primary to be replaced.
+    pub waiting: AtomicUsize,
+    /// Commands that waited in vain.
+    pub unserved: AtomicU64,
+    /// Partitions that this node promoted itself for.
+    pub promotions: AtomicU64,
+    /// Partitions that were taken because all their copies were gone.
+    pub partitions_lost: AtomicU64,
+    /// Times that the process stood still.
+    pub stalls: AtomicU64,
+    /// Streams dropped because their queue was full.
+    pub streams_dropped: AtomicU64,
+    /// Shards started again after a failure.
+    pub shards_restarted: AtomicU64,
+}
+
+impl Counters {
+    /// Adds to a counter.
+    pub fn add(counter: &AtomicU64, count: usize) {
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+}
+
+/// What the parts of a node share.
+#[derive(Debug)]
+pub struct Context {
+    /// As checked at the start.
+    pub settings: Settings,
+    /// The cluster that the node belongs to.
+    pub cluster: ClusterId,
+    /// Where time is read.
+    pub clocks: Clocks,
+    /// Whether the process has stood still.
+    pub pulse: Pulse,
+    /// The present view.
+    pub view: watch::Sender<Arc<View>>,
+    /// The way to each shard.
+    pub shards: Vec<Door<shard::Message>>,
+    /// The other nodes.
+    pub peers: Peers,
+    /// The way to the placement actor.
+    pub placement: Door<placement::Message>,
+    /// The way to the gossip actor.
+    pub gossip: Door<gossip::Message>,
+    /// What is counted.
+    pub counters: Counters,
+    /// Rises when all client connections have to end: a stall, or the end of the node.
+    pub hang_up: watch::Sender<HangUp>,
+    /// Where the node is reached once it listens.
+    pub addresses: OnceLock<crate::node::Addresses>,
+}
+
+/// Why client connections have to end.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HangUp {
+    /// Connections of an earlier epoch end at once: the process stood still, and whoever waits there
+    /// has been served elsewhere, or would read what is out of date.
+    pub epoch: u64,
+    /// Connections end once what they have sent is answered.
+    pub is_stopping: bool,
+}
+
+impl Context {
+    /// The present view.
+    pub fn current_view(&self) -> Arc<View> {
+        Arc::clone(&self.view.borrow())
+    }
+
+    /// The number of the shard that has a partition.
+    pub fn shard_of(&self, partition: Partition) -> usize {
+        usize::from(partition.number()) % self.shards.len()
+    }
+
+    /// Sends a message to every shard.
+    pub fn to_all_shards(&self, message: impl Fn() -> shard::Message) {
+        self.shards.iter().for_each(|shard| shard.cast(message()));
+    }
+}
