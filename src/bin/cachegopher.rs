@@ -1,3 +1,85 @@
 //! The node's command line.
 
-fn main() {}
+use std::process::ExitCode;
+
+use cachegopher::node::Node;
+use cachegopher::node::settings::LogFormat;
+use cachegopher::node::settings::RawSettings;
+use cachegopher::node::settings::Settings;
+use clap::Parser;
+use clap::Subcommand;
+use tokio::signal::unix::SignalKind;
+use tokio::signal::unix::signal;
+use tracing::error;
+use tracing_subscriber::EnvFilter;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A distributed in-memory key-value cache that puts availability before consistency
+#[derive(Parser)]
+#[command(version)]
+struct Arguments {
+    #[command(subcommand)]
+    action: Action,
+}
+
+#[derive(Subcommand)]
+enum Action {
+    /// Run a node
+    Serve(RawSettings),
+}
+
+fn main() -> ExitCode {
+    let Action::Serve(raw) = Arguments::parse().action;
+    match raw.check().map_err(|error| error.to_string()).and_then(serve) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(reason) => {
+            eprintln!("cachegopher: {reason}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(settings: Settings) -> Result<(), String> {
+    start_log(&settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| format!("runtime cannot be started: {error}"))?;
+    let result = runtime.block_on(async {
+        let failed = |error: std::io::Error| format!("signals cannot be received: {error}");
+        let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
+        let mut node = Node::start(settings).await.map_err(|error| error.to_string())?;
+        let reason = tokio::select! {
+            _ = terminate.recv() => None,
+            _ = interrupt.recv() => None,
+            failure = node.failure() => Some(failure.to_string()),
+        };
+        match reason {
+            None => {
+                node.stop().await;
+                Ok(())
+            }
+            Some(reason) => {
+                error!(reason, "node ends");
+                Err(reason)
+            }
+        }
+    });
+    // What is still under way ends with the process.
+    runtime.shutdown_background();
+    result
+}
+
+fn start_log(settings: &Settings) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&settings.log)
+        .map_err(|error| format!("log is {:?}, but must be a filter: {error}", settings.log))?;
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    match settings.log_format {
+        LogFormat::Text => log.with_ansi(false).init(),
+        LogFormat::Json => log.json().flatten_event(true).init(),
+    }
+    Ok(())
+}

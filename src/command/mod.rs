@@ -168,6 +168,12 @@ pub enum Refusal {
         /// How many wait.
         waiting: usize,
     },
+    /// The ring changed while keys were listed; what was listed is there, but some may be missing.
+    #[error("the ring changed while {count} keys were listed, some may be missing or listed twice")]
+    Incomplete {
+        /// How many were listed.
+        count: u64,
+    },
     /// The node that had the command was lost and the command must not be repeated.
     #[error("the node that served the command was lost, it may or may not have run")]
     Unknown,

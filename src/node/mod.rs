@@ -1,1 +1,263 @@
 //! The shell: actors, tasks, sockets, the clock and the log.
+//!
+//! # Supervision
+//!
+//! ```text
+//! supervisor ─┬─ listener                 accepts clients; a task per connection
+//!             ├─ shard 0 … n              partitions of this node          restarted, empty
+//!             ├─ peer listener            accepts peer links
+//!             ├─ replication receiver …   one per link from a peer         ends with its link
+//!             ├─ replication sender …     one per peer, owns our link      restarted, new stream
+//!             ├─ placement                who holds what                   ends the node
+//!             └─ gossip                   membership, on its own thread    ends the node
+//! ```
+//!
+//! An actor ends with an error only because of a bug. A shard or a sender is started again: what a
+//! shard had is pulled from the other copies, and a sender's peer sees a gap in its stream and pulls.
+//! Without placement or membership a node would be a danger to the others, so it ends, and the others
+//! replace it. The listeners only hold a task that accepts; they too are started again.
+
+mod clock;
+mod cluster_wide;
+mod connection;
+mod context;
+mod gossip;
+mod join;
+mod link;
+mod listener;
+mod net;
+mod peer_listener;
+mod peers;
+mod placement;
+mod replication_receiver;
+mod replication_sender;
+mod report;
+mod router;
+pub mod settings;
+mod shard;
+mod supervisor;
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use ractor::Actor;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tracing::info;
+use tracing::warn;
+
+use crate::cluster::membership::ClusterId;
+use crate::cluster::membership::Generation;
+use crate::cluster::membership::Identity;
+use crate::cluster::membership::NodeId;
+use crate::cluster::placement::Placement;
+use crate::cluster::record::Record;
+use crate::node::clock::Clocks;
+use crate::node::clock::Pulse;
+use crate::node::context::Context;
+use crate::node::context::Door;
+use crate::node::context::HangUp;
+use crate::node::peers::Peers;
+use crate::node::settings::REDIRECT_PORT_OFFSET;
+use crate::node::settings::Settings;
+use crate::node::supervisor::Supervisor;
+use crate::store::PartitionSet;
+
+/// How long a node that stops may take to give its roles away.
+const LEAVE_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long it then waits until its last changes are acknowledged and its clients are answered.
+const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How often it looks whether that is so.
+const DRAIN_PERIOD: Duration = Duration::from_millis(2);
+
+/// Where a node is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Addresses {
+    /// By clients.
+    pub client: SocketAddr,
+    /// By other nodes.
+    pub peer: SocketAddr,
+}
+
+/// Why a node does not start, or ends.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A socket cannot be opened. Nothing was started.
+    #[error("{what} {address} cannot be opened: {error}")]
+    Socket {
+        /// Which.
+        what: &'static str,
+        /// Where.
+        address: String,
+        /// Why.
+        error: io::Error,
+    },
+    /// A part of the node cannot be started.
+    #[error("{what} cannot be started: {reason}")]
+    Start {
+        /// Which.
+        what: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// A part that the node cannot do without has failed.
+    #[error("{0} has failed")]
+    Failed(&'static str),
+}
+
+/// A running node.
+pub struct Node {
+    context: Arc<Context>,
+    supervisor: ractor::ActorRef<supervisor::Message>,
+    failed: oneshot::Receiver<&'static str>,
+    joining: tokio::task::JoinHandle<()>,
+}
+
+impl Node {
+    /// Starts a node: opens its sockets, then joins.
+    ///
+    /// # Errors
+    ///
+    /// [`NodeError`]: nothing is left running.
+    pub async fn start(settings: Settings) -> Result<Self, NodeError> {
+        let client_listener = listen("client port", SocketAddr::new(settings.bind, settings.port)).await?;
+        let peer_listener = listen("peer port", SocketAddr::new(settings.bind, settings.peer_port)).await?;
+        let gossip_socket = open_gossip(SocketAddr::new(settings.bind, settings.peer_port))?;
+        let peer_addr = announced(&settings).await?;
+        let clocks = Clocks::start();
+        let identity = Identity {
+            node: NodeId::of_name(&settings.name),
+            generation: Generation::from_raw(clocks.wall().as_millis()),
+            addr: peer_addr,
+        };
+        let placement = Placement::new(
+            settings.placement.clone(),
+            identity,
+            first_record(&settings, identity),
+            clocks.now(),
+        );
+        let stall_max = settings.membership.probe_period + settings.membership.suspicion;
+        let client = SocketAddr::new(settings.bind, settings.port);
+        let context = Arc::new(Context {
+            cluster: ClusterId::of_name(&settings.cluster),
+            clocks,
+            pulse: Pulse::new(clocks.now(), stall_max),
+            view: watch::Sender::new(Arc::clone(placement.view())),
+            shards: (0..settings.store.shard_count).map(|_| Door::default()).collect(),
+            peers: Peers::default(),
+            placement: Door::default(),
+            gossip: Door::default(),
+            counters: Default::default(),
+            hang_up: watch::Sender::new(HangUp::default()),
+            addresses: OnceLock::from(Addresses { client, peer: peer_addr }),
+            settings,
+        });
+        info!(
+            name = context.settings.name,
+            cluster = context.settings.cluster,
+            node = %identity,
+            client = %client,
+            "node starts"
+        );
+        let (failing, failed) = oneshot::channel();
+        let arguments = supervisor::Arguments { placement, client_listener, peer_listener, failing };
+        let actor = Supervisor { context: Arc::clone(&context) };
+        let started = Actor::spawn(None, actor, arguments).await;
+        let start_error = |reason: String| NodeError::Start { what: "node", reason };
+        let (supervisor, _) = started.map_err(|error| start_error(error.to_string()))?;
+        gossip::start(Arc::clone(&context), identity, gossip_socket, supervisor.get_cell())
+            .await
+            .map_err(|error| start_error(error.to_string()))?;
+        let record = context.current_view().member(identity.node).map(|me| Record::clone(&me.record));
+        if let Some(record) = record {
+            context.gossip.cast(gossip::Message::Record(Box::new(record)));
+        }
+        let joining = tokio::spawn(join::run(Arc::clone(&context)));
+        Ok(Self { context, supervisor, failed, joining })
+    }
+
+    /// Where the node is reached.
+    pub fn addresses(&self) -> Addresses {
+        *self.context.addresses.get().expect("set at the start")
+    }
+
+    /// Returns when a part has failed without which the node cannot go on.
+    pub async fn failure(&mut self) -> NodeError {
+        NodeError::Failed((&mut self.failed).await.unwrap_or("supervisor"))
+    }
+
+    /// Gives all roles away, answers what is under way, says good-bye, and stops.
+    pub async fn stop(self) {
+        info!("node stops, handing over");
+        let (done, left) = oneshot::channel();
+        self.context.placement.cast(placement::Message::Leave(done));
+        if tokio::time::timeout(LEAVE_WAIT_MAX, left).await.is_err() {
+            warn!(waited_ms = LEAVE_WAIT_MAX.as_millis(), "not all roles could be handed over");
+        }
+        self.drain(|context| context.peers.all().iter().all(|peer| peer.link().is_none() || peer.waiting_bytes() == 0))
+            .await;
+        self.supervisor.cast(supervisor::Message::CloseListener).ok();
+        self.context.hang_up.send_modify(|hang_up| hang_up.is_stopping = true);
+        self.drain(|context| {
+            context.counters.connections_open.load(std::sync::atomic::Ordering::Acquire) == 0
+        })
+        .await;
+        let (done, said) = oneshot::channel();
+        self.context.gossip.cast(gossip::Message::Leave(done));
+        let _ = tokio::time::timeout(DRAIN_WAIT_MAX, said).await;
+        self.joining.abort();
+        self.supervisor.stop(None);
+        info!("node stopped");
+    }
+
+    async fn drain(&self, is_drained: impl Fn(&Context) -> bool) {
+        let wait = async {
+            while !is_drained(&self.context) {
+                tokio::time::sleep(DRAIN_PERIOD).await;
+            }
+        };
+        // What is not through by then is lost with the node, as in a crash.
+        let _ = tokio::time::timeout(DRAIN_WAIT_MAX, wait).await;
+    }
+}
+
+async fn listen(what: &'static str, address: SocketAddr) -> Result<Arc<net::TcpListener>, NodeError> {
+    let listener = net::TcpListener::bind(address).await;
+    listener.map(Arc::new).map_err(|error| NodeError::Socket { what, address: address.to_string(), error })
+}
+
+fn open_gossip(address: SocketAddr) -> Result<std::net::UdpSocket, NodeError> {
+    let open = || {
+        let socket = std::net::UdpSocket::bind(address)?;
+        socket.set_nonblocking(true)?;
+        Ok(socket)
+    };
+    open().map_err(|error| NodeError::Socket { what: "gossip port", address: address.to_string(), error })
+}
+
+/// The address that other nodes are told.
+async fn announced(settings: &Settings) -> Result<SocketAddr, NodeError> {
+    let host = (settings.announce_host.as_str(), settings.peer_port);
+    let fail = |error| NodeError::Socket { what: "announced host", address: settings.announce_host.clone(), error };
+    let mut addresses = net::lookup_host(host).await.map_err(fail)?;
+    let is_same_family = |address: &SocketAddr| address.is_ipv4() == settings.bind.is_ipv4();
+    addresses.find(is_same_family).ok_or_else(|| fail(io::ErrorKind::AddrNotAvailable.into()))
+}
+
+fn first_record(settings: &Settings, identity: Identity) -> Record {
+    Record {
+        node: identity.node,
+        generation: identity.generation,
+        revision: 1,
+        name: settings.name.clone(),
+        host: settings.announce_host.clone(),
+        client_port: settings.port,
+        redirect_port: settings.port.wrapping_add(REDIRECT_PORT_OFFSET),
+        weight: settings.weight,
+        is_leaving: false,
+        synced: PartitionSet::new(),
+    }
+}

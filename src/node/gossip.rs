@@ -1,0 +1,281 @@
+//! The gossip failure detector: an actor around [`Membership`], on a thread and runtime of its own, so
+//! that a busy data path cannot make the node look dead.
+//!
+//! It also beats the pulse of the process, and notices when the process has stood still.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use ractor::Actor;
+use ractor::ActorCell;
+use ractor::ActorProcessingErr;
+use ractor::ActorRef;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::sync::oneshot;
+use tokio::sync::watch;
+use tokio::task::JoinHandle;
+use tracing::debug;
+use tracing::error;
+use tracing::info;
+use tracing::warn;
+
+use crate::cluster::membership::DATAGRAM_BYTES_MAX;
+use crate::cluster::membership::Identity;
+use crate::cluster::membership::Membership;
+use crate::cluster::membership::MembershipStats;
+use crate::cluster::membership::Output;
+use crate::cluster::record::Record;
+use crate::node::context::Context;
+use crate::node::context::Counters;
+use crate::node::link;
+use crate::node::net::UdpSocket;
+use crate::node::placement;
+use crate::node::replication_sender::hello;
+use crate::time::Moment;
+
+/// The longest time between two beats of the pulse.
+const BEAT_MAX: Duration = Duration::from_millis(50);
+
+/// What the detector is told.
+#[derive(Debug)]
+pub enum Message {
+    /// A datagram has arrived.
+    Packet(Vec<u8>),
+    /// Something is due.
+    Time,
+    /// A node was found by its address: join through it.
+    Announce(Identity),
+    /// The process of this life of a node is proven gone.
+    PeerGone(Identity),
+    /// A suspect has answered by TCP.
+    PeerAnswered(Identity),
+    /// What we say about ourselves has changed.
+    Record(Box<Record>),
+    /// Leave, and say when it is said.
+    Leave(oneshot::Sender<()>),
+    /// Figures.
+    Stats(oneshot::Sender<MembershipStats>),
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct Gossip {
+    /// What the parts of the node share.
+    pub context: Arc<Context>,
+}
+
+/// What it starts with.
+pub struct Arguments {
+    /// Who we are.
+    pub identity: Identity,
+    /// The gossip socket.
+    pub socket: Arc<UdpSocket>,
+}
+
+/// The actor's state.
+pub struct State {
+    membership: Membership,
+    socket: Arc<UdpSocket>,
+    deadline: watch::Sender<Moment>,
+    driver: JoinHandle<()>,
+}
+
+/// Starts the detector on a thread of its own, and returns once it runs.
+///
+/// # Errors
+///
+/// The thread, its runtime, the socket or the actor could not be started.
+pub async fn start(
+    context: Arc<Context>,
+    identity: Identity,
+    socket: std::net::UdpSocket,
+    supervisor: ActorCell,
+) -> std::io::Result<()> {
+    let (started, result) = oneshot::channel();
+    std::thread::Builder::new().name("gossip".into()).spawn(move || {
+        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
+            Ok(runtime) => runtime,
+            Err(error) => return drop(started.send(Err(error))),
+        };
+        runtime.block_on(async move {
+            let spawned = async {
+                let socket = Arc::new(UdpSocket::from_std(socket)?);
+                let arguments = Arguments { identity, socket };
+                Actor::spawn_linked(None, Gossip { context }, arguments, supervisor)
+                    .await
+                    .map_err(std::io::Error::other)
+            };
+            match spawned.await {
+                Ok((_, ended)) => {
+                    let _ = started.send(Ok(()));
+                    // Its supervisor hears of its end too.
+                    let _ = ended.await;
+                }
+                Err(error) => drop(started.send(Err(error))),
+            }
+        });
+    })?;
+    result.await.unwrap_or_else(|_| Err(std::io::Error::other("gossip thread ended")))
+}
+
+impl Actor for Gossip {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Arguments;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        Arguments { identity, socket }: Arguments,
+    ) -> Result<State, ActorProcessingErr> {
+        let context = &self.context;
+        let settings = context.settings.membership.clone();
+        let rng = StdRng::seed_from_u64(rand::random());
+        let now = context.clocks.now();
+        let membership = Membership::new(identity, context.cluster, settings, rng, now);
+        let (deadline, due) = watch::channel(now);
+        let driver = tokio::spawn(drive(Arc::clone(context), Arc::clone(&socket), due, myself.clone()));
+        context.gossip.lead_to(myself);
+        Ok(State { membership, socket, deadline, driver })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = self.context.clocks.now();
+        self.beat(now);
+        let mut out = Vec::new();
+        let membership = &mut state.membership;
+        match message {
+            Message::Packet(bytes) => {
+                if let Err(error) = membership.handle_packet(&bytes, now, &mut out) {
+                    debug!(%error, "gossip packet dropped");
+                }
+            }
+            Message::Time => membership.handle_time(now, &mut out),
+            Message::Announce(identity) => membership.announce(identity, now, &mut out),
+            Message::PeerGone(identity) => membership.peer_gone(identity, now, &mut out),
+            Message::PeerAnswered(identity) => membership.peer_answered(identity, now, &mut out),
+            Message::Record(record) => self.set_record(&record, now, state, &mut out),
+            Message::Leave(done) => {
+                membership.leave(now, &mut out);
+                self.perform(out, state).await;
+                let _ = done.send(());
+                return Ok(());
+            }
+            Message::Stats(reply) => drop(reply.send(membership.stats().clone())),
+        }
+        self.perform(out, state).await;
+        let next = state.membership.deadline().unwrap_or(now + BEAT_MAX).min(now + BEAT_MAX);
+        state.deadline.send_replace(next);
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        state.driver.abort();
+        Ok(())
+    }
+}
+
+impl Gossip {
+    fn beat(&self, now: Moment) {
+        if let Some(pause) = self.context.pulse.beat(now) {
+            Counters::add(&self.context.counters.stalls, 1);
+            warn!(pause_ms = pause.as_millis(), "process stood still, giving way");
+            self.context.hang_up.send_modify(|hang_up| hang_up.epoch += 1);
+            self.context.placement.cast(placement::Message::Stalled);
+        }
+    }
+
+    fn set_record(&self, record: &Record, now: Moment, state: &mut State, out: &mut Vec<Output>) {
+        let bytes = bincode::encode_to_vec(record, bincode::config::standard());
+        let bytes = bytes.expect("encoding into memory cannot fail");
+        if let Err(error) = state.membership.set_record(&bytes, now, out) {
+            error!(%error, "record not sent, its names are too long");
+        }
+    }
+
+    async fn perform(&self, out: Vec<Output>, state: &State) {
+        for output in out {
+            match output {
+                Output::Send { to, bytes } => {
+                    // A datagram may be lost anyway; an unreachable peer is found out by its silence.
+                    if let Err(error) = state.socket.send_to(&bytes, to).await {
+                        debug!(%to, %error, "gossip packet not sent");
+                    }
+                }
+                Output::Check(identity) => drop(tokio::spawn(check(Arc::clone(&self.context), identity))),
+                Output::Record { bytes, .. } => self.record_arrived(&bytes),
+                Output::Alive(identity) => self.tell(placement::Message::Alive(identity)),
+                Output::Suspect(identity) => self.tell(placement::Message::Suspect(identity, true)),
+                Output::Refuted(identity) => self.tell(placement::Message::Suspect(identity, false)),
+                Output::Down(identity) => self.tell(placement::Message::Down(identity)),
+                Output::Rejoined(identity) => self.tell(placement::Message::Rejoined(identity)),
+                Output::Stalled { for_ } => debug!(late_ms = for_.as_millis(), "gossip timers were late"),
+                Output::Alone => info!("no other member is left"),
+                Output::Joined => self.tell(placement::Message::Joined),
+            }
+        }
+    }
+
+    fn tell(&self, message: placement::Message) {
+        self.context.placement.cast(message);
+    }
+
+    fn record_arrived(&self, bytes: &[u8]) {
+        let config = bincode::config::standard().with_limit::<DATAGRAM_BYTES_MAX>();
+        match bincode::decode_from_slice::<Record, _>(bytes, config) {
+            Ok((record, _)) => self.tell(placement::Message::Record(Box::new(record))),
+            Err(error) => debug!(%error, "record cannot be decoded"),
+        }
+    }
+}
+
+/// Asks a suspect by TCP whether it lives. Only an answer of its process counts.
+async fn check(context: Arc<Context>, identity: Identity) {
+    match link::dial(identity.addr, hello(&context, None)).await {
+        Ok(linked) if linked.welcome.identity == identity => {
+            context.gossip.cast(Message::PeerAnswered(identity));
+        }
+        Ok(_) => {}
+        Err(error) => debug!(peer = %identity, %error, "suspect does not answer"),
+    }
+}
+
+/// Brings datagrams and time to the actor.
+async fn drive(
+    context: Arc<Context>,
+    socket: Arc<UdpSocket>,
+    mut due: watch::Receiver<Moment>,
+    actor: ActorRef<Message>,
+) {
+    let mut buffer = vec![0; DATAGRAM_BYTES_MAX + 1];
+    loop {
+        let deadline = context.clocks.instant(*due.borrow_and_update());
+        let message = tokio::select! {
+            // Packets first: an answer that has arrived in time must not come too late.
+            biased;
+            received = socket.recv_from(&mut buffer) => match received {
+                Ok((length, _)) => Message::Packet(buffer[..length].to_vec()),
+                // An earlier datagram was refused; that says nothing that probes do not say better.
+                Err(_) => continue,
+            },
+            () = tokio::time::sleep_until(deadline) => Message::Time,
+            changed = due.changed() => match changed {
+                Ok(()) => continue,
+                Err(_) => return,
+            },
+        };
+        let is_time = matches!(message, Message::Time);
+        if actor.cast(message).is_err() {
+            return;
+        }
+        if is_time && due.changed().await.is_err() {
+            return;
+        }
+    }
+}

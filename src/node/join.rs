@@ -1,0 +1,87 @@
+//! Joining: finds the cluster through the seeds, and keeps looking while the node is alone.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tracing::debug;
+use tracing::info;
+use tracing::warn;
+
+use crate::cluster::view::Liveness;
+use crate::node::context::Context;
+use crate::node::gossip;
+use crate::node::link;
+use crate::node::link::PeerError;
+use crate::node::net;
+use crate::node::placement;
+use crate::node::replication_sender::hello;
+
+/// How often the seeds are asked while the node is alone.
+const ASK_PERIOD: Duration = Duration::from_millis(200);
+const ASK_PERIOD_LATER: Duration = Duration::from_millis(500);
+
+/// Asks the seeds until one has let us join; if none has in time, the node begins alone, and goes on
+/// asking whenever it is alone.
+pub async fn run(context: Arc<Context>) {
+    let settings = &context.settings;
+    if settings.join.is_empty() {
+        context.placement.cast(placement::Message::GaveUpJoining);
+        return;
+    }
+    let deadline = Instant::now() + settings.join_wait_max;
+    let mut has_given_up = false;
+    loop {
+        if is_alone(&context) {
+            ask_all(&context).await;
+        }
+        if !has_given_up && Instant::now() >= deadline {
+            has_given_up = true;
+            if is_alone(&context) {
+                warn!(waited_ms = settings.join_wait_max.as_millis(), "no seed answers, starting alone");
+                context.placement.cast(placement::Message::GaveUpJoining);
+            }
+        }
+        tokio::time::sleep(if has_given_up { ASK_PERIOD_LATER } else { ASK_PERIOD }).await;
+    }
+}
+
+fn is_alone(context: &Context) -> bool {
+    let view = context.current_view();
+    !view.members().iter().any(|m| m.identity.node != view.me() && m.liveness != Liveness::Dead)
+}
+
+async fn ask_all(context: &Arc<Context>) {
+    for seed in &context.settings.join {
+        // Each time anew: a name may lead elsewhere by now, and to several nodes.
+        let addresses: Vec<SocketAddr> = match net::lookup_host(seed).await {
+            Ok(addresses) => addresses.collect(),
+            Err(error) => {
+                debug!(seed, %error, "seed has no address");
+                continue;
+            }
+        };
+        for address in addresses {
+            if let Err(error) = ask(context, address).await {
+                match error {
+                    PeerError::Refused(refusal) => warn!(seed, %address, %refusal, "seed refused"),
+                    error => debug!(seed, %address, %error, "seed does not answer"),
+                }
+            }
+        }
+    }
+}
+
+async fn ask(context: &Arc<Context>, address: SocketAddr) -> Result<(), PeerError> {
+    if context.addresses.get().is_some_and(|own| own.peer == address) {
+        return Ok(());
+    }
+    let linked = link::dial(address, hello(context, None)).await?;
+    info!(seed = %linked.welcome.identity, "joining through seed");
+    for record in linked.welcome.records {
+        context.placement.cast(placement::Message::Record(Box::new(record)));
+    }
+    context.gossip.cast(gossip::Message::Announce(linked.welcome.identity));
+    Ok(())
+}

@@ -1,0 +1,276 @@
+//! A peer link: the TCP connection that this node dials to another.
+//!
+//! Requests, the stream of changes and their answers share it. Several requests may be under way at
+//! once; an answer names its request. When the link is lost, whoever waits on it is told at once.
+
+use std::collections::HashMap;
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bincode::Decode;
+use bytes::Bytes;
+use bytes::BytesMut;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tokio::time::timeout;
+
+use crate::cluster::peer;
+use crate::cluster::peer::FrameError;
+use crate::cluster::peer::Hello;
+use crate::cluster::peer::LinkRefusal;
+use crate::cluster::peer::Request;
+use crate::cluster::peer::Response;
+use crate::cluster::peer::Welcome;
+use crate::node::net::OwnedReadHalf;
+use crate::node::net::OwnedWriteHalf;
+use crate::node::net::TcpStream;
+
+/// How long a connection and its handshake may take.
+pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(1);
+/// Frames that may wait to be written to a link.
+pub const FRAMES_WAITING_MAX: usize = 1_024;
+/// Bytes gathered into one write.
+const WRITE_BYTES_MAX: usize = 256 * 1024;
+/// Room for one read.
+const READ_BYTES: usize = 64 * 1024;
+
+/// Why a link could not be made, or ended.
+#[derive(Debug, thiserror::Error)]
+pub enum PeerError {
+    /// The connection failed. Nothing was sent, or it is unknown what arrived.
+    #[error("{0}")]
+    Io(#[from] io::Error),
+    /// No answer came in time.
+    #[error("no answer within {} ms", .0.as_millis())]
+    TimedOut(Duration),
+    /// What came is no frame of the protocol.
+    #[error("{0}")]
+    Frame(#[from] FrameError),
+    /// The node there does not want the link.
+    #[error("{0}")]
+    Refused(#[from] LinkRefusal),
+    /// The other side closed the connection.
+    #[error("closed by the peer")]
+    Closed,
+    /// Something else came than what the protocol says.
+    #[error("unexpected message")]
+    Unexpected,
+}
+
+impl PeerError {
+    /// Whether it proves that no process of that node listens at its address any more.
+    pub fn is_evidence(&self) -> bool {
+        match self {
+            PeerError::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
+            // Somebody else has taken its address.
+            PeerError::Refused(LinkRefusal::OtherCluster | LinkRefusal::OtherNode) => true,
+            PeerError::Refused(LinkRefusal::OtherVersion { .. } | LinkRefusal::SameName) => false,
+            PeerError::TimedOut(_) | PeerError::Frame(_) | PeerError::Closed | PeerError::Unexpected => false,
+        }
+    }
+}
+
+/// Reads frames from one side of a connection.
+pub struct FrameReader {
+    socket: OwnedReadHalf,
+    input: BytesMut,
+}
+
+impl FrameReader {
+    /// A reader of that socket.
+    pub fn new(socket: OwnedReadHalf) -> Self {
+        Self { socket, input: BytesMut::new() }
+    }
+
+    /// The next message.
+    pub async fn next<M: Decode<()>>(&mut self) -> Result<M, PeerError> {
+        loop {
+            if let Some(message) = peer::decode(&mut self.input)? {
+                return Ok(message);
+            }
+            self.input.reserve(READ_BYTES);
+            if self.socket.read_buf(&mut self.input).await? == 0 {
+                return Err(PeerError::Closed);
+            }
+        }
+    }
+}
+
+/// Writes frames until the channel or the connection ends, several in one write.
+pub async fn write_frames(mut socket: OwnedWriteHalf, mut frames: mpsc::Receiver<Bytes>) -> io::Result<()> {
+    let mut output = BytesMut::new();
+    while let Some(frame) = frames.recv().await {
+        output.extend_from_slice(&frame);
+        while output.len() < WRITE_BYTES_MAX {
+            match frames.try_recv() {
+                Ok(frame) => output.extend_from_slice(&frame),
+                Err(_) => break,
+            }
+        }
+        socket.write_all(&output).await?;
+        output.clear();
+        if output.capacity() > WRITE_BYTES_MAX {
+            output = BytesMut::new();
+        }
+    }
+    Ok(())
+}
+
+/// A connection whose handshake is done.
+pub struct Linked {
+    /// Who is there.
+    pub welcome: Welcome,
+    reader: FrameReader,
+    writer: OwnedWriteHalf,
+}
+
+/// Dials a node and says who we are.
+///
+/// # Errors
+///
+/// [`PeerError`]: there is no link; nothing was agreed on.
+pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
+    let handshake = async {
+        let socket = TcpStream::connect(addr).await?;
+        socket.set_nodelay(true)?;
+        let (reader, mut writer) = socket.into_split();
+        writer.write_all(&peer::encode(&Request::Hello(hello))).await?;
+        let mut reader = FrameReader::new(reader);
+        match reader.next::<Response>().await? {
+            Response::Welcome(welcome) => Ok(Linked { welcome, reader, writer }),
+            Response::Refused(refusal) => Err(refusal.into()),
+            Response::Forwarded { .. }
+            | Response::Applied { .. }
+            | Response::Scanned { .. }
+            | Response::Flushed { .. } => Err(PeerError::Unexpected),
+        }
+    };
+    timeout(HANDSHAKE_WAIT_MAX, handshake).await.unwrap_or(Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)))
+}
+
+/// A link in use. Requests fail when it is lost or closed.
+#[derive(Debug)]
+pub struct LinkHandle {
+    frames: mpsc::Sender<Bytes>,
+    waiting: Arc<Mutex<Waiting>>,
+    next_id: AtomicU64,
+}
+
+/// Requests by their number; none once the link is lost.
+type Waiting = Option<HashMap<u64, oneshot::Sender<Response>>>;
+
+impl LinkHandle {
+    /// Makes a link of a connection: a task writes, and `run` reads until the link is lost. What
+    /// arrives without having been asked for goes to `unasked`.
+    pub fn start(linked: Linked) -> (Arc<Self>, LinkReader) {
+        let (frames, receiver) = mpsc::channel(FRAMES_WAITING_MAX);
+        let waiting = Arc::new(Mutex::new(Some(HashMap::new())));
+        let writer = tokio::spawn(write_frames(linked.writer, receiver));
+        let handle = Self { frames, waiting: Arc::clone(&waiting), next_id: AtomicU64::new(1) };
+        (Arc::new(handle), LinkReader { reader: linked.reader, waiting, writer })
+    }
+
+    /// Sends something that has no answer.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Closed`]: the link is lost; it is unknown what arrived before.
+    pub async fn send(&self, request: &Request) -> Result<(), PeerError> {
+        self.send_frame(peer::encode(request)).await
+    }
+
+    /// Sends an encoded request.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Closed`]: the link is lost.
+    pub async fn send_frame(&self, frame: Bytes) -> Result<(), PeerError> {
+        self.frames.send(frame).await.map_err(|_| PeerError::Closed)
+    }
+
+    /// Sends an encoded request if there is room for it now.
+    pub fn try_send_frame(&self, frame: Bytes) -> bool {
+        self.frames.try_send(frame).is_ok()
+    }
+
+    /// Sends a request, made with the number given, and waits for its answer, for as long as the link
+    /// holds.
+    ///
+    /// # Errors
+    ///
+    /// [`PeerError::Closed`]: the link was lost; it is unknown whether the request was carried out.
+    pub async fn ask(&self, request: impl FnOnce(u64) -> Request) -> Result<Response, PeerError> {
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let (reply, answer) = oneshot::channel();
+        match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            Some(waiting) => waiting.insert(id, reply),
+            None => return Err(PeerError::Closed),
+        };
+        let _forget = Forget { waiting: &self.waiting, id };
+        self.send(&request(id)).await?;
+        answer.await.map_err(|_| PeerError::Closed)
+    }
+}
+
+/// Takes a request off the list when nobody waits for it any more.
+struct Forget<'a> {
+    waiting: &'a Mutex<Waiting>,
+    id: u64,
+}
+
+impl Drop for Forget<'_> {
+    fn drop(&mut self) {
+        if let Some(waiting) = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
+            waiting.remove(&self.id);
+        }
+    }
+}
+
+/// The reading side of a link.
+pub struct LinkReader {
+    reader: FrameReader,
+    waiting: Arc<Mutex<Waiting>>,
+    writer: tokio::task::JoinHandle<io::Result<()>>,
+}
+
+impl LinkReader {
+    /// Reads until the link is lost, and says why.
+    pub async fn run(mut self, mut on_frame: impl FnMut(), mut on_applied: impl FnMut(u64)) -> PeerError {
+        loop {
+            let response = match self.reader.next::<Response>().await {
+                Ok(response) => response,
+                Err(error) => return error,
+            };
+            on_frame();
+            let id = match response {
+                Response::Applied { number } => {
+                    on_applied(number);
+                    continue;
+                }
+                Response::Forwarded { id, .. } | Response::Scanned { id, .. } | Response::Flushed { id, .. } => id,
+                Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
+            };
+            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            if let Some(reply) = waiting.as_mut().and_then(|waiting| waiting.remove(&id)) {
+                // Whoever asked may have given up.
+                let _ = reply.send(response);
+            }
+        }
+    }
+}
+
+impl Drop for LinkReader {
+    fn drop(&mut self) {
+        self.writer.abort();
+        // Whoever waits sees its channel closed; whoever comes now sees the link closed.
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+}

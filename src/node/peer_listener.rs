@@ -1,0 +1,157 @@
+//! Accepts the links that other nodes dial: checks who they are, then gives each a replication
+//! receiver. One that fails or misbehaves ends alone.
+
+use std::sync::Arc;
+
+use ractor::Actor;
+use ractor::ActorCell;
+use ractor::ActorProcessingErr;
+use ractor::ActorRef;
+use tokio::io::AsyncWriteExt;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+use tracing::debug;
+use tracing::warn;
+
+use crate::cluster::peer;
+use crate::cluster::peer::Hello;
+use crate::cluster::peer::LinkRefusal;
+use crate::cluster::peer::PEER_VERSION;
+use crate::cluster::peer::Request;
+use crate::cluster::peer::Response;
+use crate::cluster::peer::Welcome;
+use crate::node::context::Context;
+use crate::node::gossip;
+use crate::node::link;
+use crate::node::link::FrameReader;
+use crate::node::link::HANDSHAKE_WAIT_MAX;
+use crate::node::link::PeerError;
+use crate::node::listener::accept_forever;
+use crate::node::net::TcpListener;
+use crate::node::net::TcpStream;
+use crate::node::placement;
+use crate::node::replication_receiver;
+use crate::node::replication_receiver::ReplicationReceiver;
+
+/// Nothing is asked of it: it only accepts.
+#[derive(Debug)]
+pub enum Message {}
+
+/// The actor.
+#[derive(Debug)]
+pub struct PeerListener {
+    /// What the parts of the node share.
+    pub context: Arc<Context>,
+    /// The supervisor of the receivers.
+    pub supervisor: ActorCell,
+}
+
+impl Actor for PeerListener {
+    type Msg = Message;
+    type State = tokio::task::JoinHandle<()>;
+    type Arguments = Arc<TcpListener>;
+
+    async fn pre_start(
+        &self,
+        _: ActorRef<Message>,
+        listener: Arc<TcpListener>,
+    ) -> Result<Self::State, ActorProcessingErr> {
+        let (context, supervisor) = (Arc::clone(&self.context), self.supervisor.clone());
+        let accept = accept_forever(listener, "peer", move |socket| {
+            let (context, supervisor) = (Arc::clone(&context), supervisor.clone());
+            tokio::spawn(async move {
+                if let Err(error) = welcome(context, supervisor, socket).await {
+                    debug!(%error, "peer link from elsewhere ended");
+                }
+            });
+        });
+        Ok(tokio::spawn(accept))
+    }
+
+    async fn post_stop(&self, _: ActorRef<Message>, accept: &mut Self::State) -> Result<(), ActorProcessingErr> {
+        accept.abort();
+        Ok(())
+    }
+}
+
+async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream) -> Result<(), PeerError> {
+    socket.set_nodelay(true)?;
+    let (reader, mut writer) = socket.into_split();
+    let mut reader = FrameReader::new(reader);
+    let hello = match timeout(HANDSHAKE_WAIT_MAX, reader.next::<Request>()).await {
+        Ok(request) => match request? {
+            Request::Hello(hello) => hello,
+            Request::Forward { .. }
+            | Request::Stream { .. }
+            | Request::Pull { .. }
+            | Request::TakeOver { .. }
+            | Request::Record(_)
+            | Request::Scan { .. }
+            | Request::Flush { .. } => return Err(PeerError::Unexpected),
+        },
+        Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),
+    };
+    if let Err(refusal) = check(&context, &hello) {
+        warn!(peer = %hello.from.name, error = %refusal, "peer link refused");
+        writer.write_all(&peer::encode(&Response::Refused(refusal))).await?;
+        return Err(refusal.into());
+    }
+    let records = placement::records(&context).await;
+    let view = context.current_view();
+    let identity = view.member(view.me()).expect("a node is a member of its own view").identity;
+    let Some((_, start)) = hello.link else {
+        // Somebody looks for the cluster, or wants to know whether we live.
+        let welcome = Welcome { identity, resume_from: 0, records };
+        writer.write_all(&peer::encode(&Response::Welcome(welcome))).await?;
+        return Ok(());
+    };
+    let peer = context.peers.meet(hello.identity.node);
+    let (resume_from, has_gap) = peer.source().inbound.start(start);
+    if has_gap {
+        peer.source().pull_parts.clear();
+        context.placement.cast(placement::Message::StreamGap(hello.identity.node));
+    }
+    context.placement.cast(placement::Message::Record(Box::new(hello.from)));
+    // Membership learns of a node that found us first.
+    context.gossip.cast(gossip::Message::Announce(hello.identity));
+    let welcome = Welcome { identity, resume_from, records };
+    writer.write_all(&peer::encode(&Response::Welcome(welcome))).await?;
+
+    let (replies, frames) = mpsc::channel(link::FRAMES_WAITING_MAX);
+    let writing = tokio::spawn(link::write_frames(writer, frames));
+    let actor = ReplicationReceiver {
+        context: Arc::clone(&context),
+        peer: Arc::clone(&peer),
+        replies: replies.clone(),
+    };
+    let (receiver, ended) =
+        Actor::spawn_linked(None, actor, (), supervisor).await.map_err(|_| PeerError::Closed)?;
+    // A receiver that fails ends its link: the peer dials again and goes on from what is applied.
+    let mut hang_up = context.hang_up.subscribe();
+    let epoch = hang_up.borrow().epoch;
+    let error = tokio::select! {
+        error = replication_receiver::serve(context, peer, reader, receiver.clone(), replies) => error,
+        _ = ended => PeerError::Closed,
+        _ = hang_up.wait_for(|hang_up| hang_up.epoch != epoch) => PeerError::Closed,
+    };
+    receiver.stop(None);
+    writing.abort();
+    Err(error)
+}
+
+fn check(context: &Context, hello: &Hello) -> Result<(), LinkRefusal> {
+    let me = context.current_view().me();
+    if hello.version != PEER_VERSION {
+        return Err(LinkRefusal::OtherVersion { version: PEER_VERSION });
+    }
+    if hello.cluster != context.cluster {
+        return Err(LinkRefusal::OtherCluster);
+    }
+    if hello.identity.node == me {
+        return Err(LinkRefusal::SameName);
+    }
+    match hello.link {
+        Some((sought, _)) if sought != me => Err(LinkRefusal::OtherNode),
+        Some(_) | None => Ok(()),
+    }
+}

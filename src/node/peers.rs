@@ -1,0 +1,201 @@
+//! The way to the other nodes: a sender per peer, its link while there is one, and what of its own
+//! stream has been applied here.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::PoisonError;
+use std::sync::RwLock;
+use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering;
+
+use crate::cluster::membership::Identity;
+use crate::cluster::membership::NodeId;
+use crate::cluster::peer::StreamItem;
+use crate::cluster::placement::PullId;
+use crate::cluster::replication::Inbound;
+use crate::cluster::serving::Outgoing;
+use crate::node::context::Door;
+use crate::node::link::LinkHandle;
+use crate::node::replication_sender as sender;
+use crate::store::PartitionSet;
+use crate::time::Moment;
+
+/// Bytes that may wait for one peer, in the sender's mailbox and in its stream each.
+pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that may wait for a peer before a pull by it pauses.
+const PULL_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What an item weighs beyond its key and value.
+const ITEM_BYTES: usize = 64;
+
+/// Another node.
+#[derive(Debug)]
+pub struct Peer {
+    /// Its id.
+    pub node: NodeId,
+    /// The way to the sender of our stream to it.
+    pub sender: Door<sender::Message>,
+    /// Our link to it, while there is one.
+    link: RwLock<Option<Arc<LinkHandle>>>,
+    /// The life in which we know it, and where it listens.
+    identity: RwLock<Option<Identity>>,
+    /// What of its stream has been applied here.
+    source: Mutex<Source>,
+    mailbox_bytes: AtomicUsize,
+    kept_bytes: AtomicUsize,
+    is_overflowing: AtomicBool,
+    heard: AtomicU64,
+}
+
+/// What of a node's stream has been applied here.
+#[derive(Debug, Default)]
+pub struct Source {
+    /// How far.
+    pub inbound: Inbound,
+    /// Shards that have ended their part of a pull.
+    pub pull_parts: BTreeMap<PullId, u16>,
+}
+
+impl Peer {
+    fn new(node: NodeId) -> Self {
+        Self {
+            node,
+            sender: Door::default(),
+            link: RwLock::default(),
+            identity: RwLock::default(),
+            source: Mutex::default(),
+            mailbox_bytes: AtomicUsize::new(0),
+            kept_bytes: AtomicUsize::new(0),
+            is_overflowing: AtomicBool::new(false),
+            heard: AtomicU64::new(0),
+        }
+    }
+
+    /// Our link to it, while there is one.
+    pub fn link(&self) -> Option<Arc<LinkHandle>> {
+        self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The link is up, or lost. Dropping the last handle fails all requests on it.
+    pub fn set_link(&self, link: Option<Arc<LinkHandle>>) {
+        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+    }
+
+    /// The life in which we know it.
+    pub fn identity(&self) -> Option<Identity> {
+        *self.identity.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// It is in this life from now on.
+    pub fn set_identity(&self, identity: Option<Identity>) {
+        *self.identity.write().unwrap_or_else(PoisonError::into_inner) = identity;
+    }
+
+    /// What of its stream has been applied here.
+    pub fn source(&self) -> MutexGuard<'_, Source> {
+        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Adds items to our stream to it, unless too much waits already: then the stream breaks.
+    pub fn stream(&self, items: Vec<StreamItem>) {
+        let bytes = items.iter().map(item_bytes).sum();
+        let before = self.mailbox_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if before + bytes <= QUEUE_BYTES_MAX {
+            self.sender.cast(sender::Message::Items { items, bytes });
+            return;
+        }
+        self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        if !self.is_overflowing.swap(true, Ordering::AcqRel) {
+            self.sender.cast(sender::Message::Overflowed);
+        }
+    }
+
+    /// The sender has taken items out of its mailbox, and keeps that much for the peer.
+    pub fn taken(&self, bytes: usize, kept_bytes: usize) {
+        self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.kept_bytes.store(kept_bytes, Ordering::Release);
+    }
+
+    /// The sender has made a new stream after an overflow.
+    pub fn overflow_handled(&self) {
+        self.is_overflowing.store(false, Ordering::Release);
+    }
+
+    /// Bytes that wait for it.
+    pub fn waiting_bytes(&self) -> usize {
+        self.mailbox_bytes.load(Ordering::Acquire) + self.kept_bytes.load(Ordering::Acquire)
+    }
+
+    /// Something came from it.
+    pub fn hear(&self, now: Moment) {
+        self.heard.fetch_max(now.as_micros(), Ordering::AcqRel);
+    }
+
+    /// When something came from it last.
+    pub fn heard(&self) -> Moment {
+        Moment::from_micros(self.heard.load(Ordering::Acquire))
+    }
+}
+
+fn item_bytes(item: &StreamItem) -> usize {
+    ITEM_BYTES
+        + match item {
+            StreamItem::Change(change) => change.bytes(),
+            StreamItem::Flushed { .. } => 0,
+            StreamItem::PullDone { .. } | StreamItem::HandOver(_) => size_of::<[u64; 64]>(),
+        }
+}
+
+/// All other nodes that were ever met.
+#[derive(Debug, Default)]
+pub struct Peers {
+    peers: RwLock<BTreeMap<NodeId, Arc<Peer>>>,
+}
+
+impl Peers {
+    /// A node, met now if not before.
+    pub fn meet(&self, node: NodeId) -> Arc<Peer> {
+        if let Some(peer) = self.find(node) {
+            return peer;
+        }
+        let mut peers = self.peers.write().unwrap_or_else(PoisonError::into_inner);
+        Arc::clone(peers.entry(node).or_insert_with(|| Arc::new(Peer::new(node))))
+    }
+
+    /// A node, if it was ever met.
+    pub fn find(&self, node: NodeId) -> Option<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).get(&node).cloned()
+    }
+
+    /// All that were ever met.
+    pub fn all(&self) -> Vec<Arc<Peer>> {
+        self.peers.read().unwrap_or_else(PoisonError::into_inner).values().cloned().collect()
+    }
+
+    /// Adds items to our streams to other nodes.
+    pub fn stream(&self, out: Outgoing) {
+        let mut by_node: Vec<(NodeId, Vec<StreamItem>)> = Vec::new();
+        for (node, item) in out {
+            match by_node.iter_mut().find(|(known, _)| *known == node) {
+                Some((_, items)) => items.push(item),
+                None => by_node.push((node, vec![item])),
+            }
+        }
+        for (node, items) in by_node {
+            self.meet(node).stream(items);
+        }
+    }
+
+    /// Whether a node that pulls can take more.
+    pub fn can_take_more(&self, node: NodeId) -> bool {
+        self.find(node).is_some_and(|peer| peer.waiting_bytes() < PULL_BYTES_MAX)
+    }
+
+    /// What was stored of partitions is gone.
+    pub fn forget(&self, partitions: &PartitionSet) {
+        self.all().iter().for_each(|peer| peer.source().inbound.forget(partitions));
+    }
+}

@@ -1,0 +1,309 @@
+//! The placement actor: brings events to [`Placement`] and carries out what it says.
+
+use std::sync::Arc;
+
+use ractor::Actor;
+use ractor::ActorCell;
+use ractor::ActorProcessingErr;
+use ractor::ActorRef;
+use tokio::sync::oneshot;
+use tracing::info;
+use tracing::warn;
+
+use crate::cluster::membership::Identity;
+use crate::cluster::membership::NodeId;
+use crate::cluster::peer::Request;
+use crate::cluster::placement::Event;
+use crate::cluster::placement::HandOver;
+use crate::cluster::placement::Output;
+use crate::cluster::placement::Placement;
+use crate::cluster::placement::PullId;
+use crate::cluster::record::Record;
+use crate::node::context::Context;
+use crate::node::context::Counters;
+use crate::node::gossip;
+use crate::node::replication_sender;
+use crate::node::replication_sender::ReplicationSender;
+use crate::node::shard;
+use crate::store::PartitionSet;
+
+/// What has happened.
+#[derive(Debug)]
+pub enum Message {
+    /// Membership knows another node.
+    Joined,
+    /// All seeds were tried in vain.
+    GaveUpJoining,
+    /// A member lives.
+    Alive(Identity),
+    /// A member is suspect, or no longer.
+    Suspect(Identity, bool),
+    /// A member is dead.
+    Down(Identity),
+    /// We live on in a new life.
+    Rejoined(Identity),
+    /// The process has stood still.
+    Stalled,
+    /// A record has arrived.
+    Record(Box<Record>),
+    /// A pull has ended.
+    PullDone {
+        /// From whom.
+        source: NodeId,
+        /// Which.
+        id: PullId,
+    },
+    /// A node wants partitions that we serve.
+    TakeOverAsked {
+        /// Who.
+        by: NodeId,
+        /// Which.
+        partitions: Box<PartitionSet>,
+    },
+    /// A node has stopped serving partitions in our favour.
+    HandedOver {
+        /// Who.
+        by: NodeId,
+        /// Which.
+        given: Box<HandOver>,
+    },
+    /// The stream from a node has a gap.
+    StreamGap(NodeId),
+    /// Our link to a node is up.
+    LinkUp(NodeId),
+    /// A shard has failed.
+    ShardLost(u16),
+    /// Time has passed.
+    Tick,
+    /// Begin to leave, and say when all roles are given away.
+    Leave(oneshot::Sender<()>),
+    /// All records.
+    Records(oneshot::Sender<Vec<Record>>),
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct PlacementActor {
+    /// What the parts of the node share.
+    pub context: Arc<Context>,
+    /// The supervisor of the senders.
+    pub supervisor: ActorCell,
+}
+
+/// The actor's state.
+pub struct State {
+    placement: Placement,
+    /// Told when all roles are given away.
+    leaving: Option<oneshot::Sender<()>>,
+}
+
+/// All records that this node knows, its own first.
+pub async fn records(context: &Context) -> Vec<Record> {
+    let (reply, records) = oneshot::channel();
+    context.placement.cast(Message::Records(reply));
+    records.await.unwrap_or_default()
+}
+
+impl Actor for PlacementActor {
+    type Msg = Message;
+    type State = State;
+    type Arguments = Placement;
+
+    async fn pre_start(
+        &self,
+        myself: ActorRef<Message>,
+        placement: Placement,
+    ) -> Result<State, ActorProcessingErr> {
+        self.context.placement.lead_to(myself.clone());
+        let _ = myself.send_interval(Placement::TICK, || Message::Tick);
+        Ok(State { placement, leaving: None })
+    }
+
+    async fn handle(
+        &self,
+        _: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        let now = self.context.clocks.now();
+        let mut out = Vec::new();
+        let placement = &mut state.placement;
+        match message {
+            Message::Joined | Message::GaveUpJoining => placement.joined(now, &mut out),
+            Message::Alive(identity) => {
+                info!(member = %self.name_of(identity.node), node = %identity, "member joined");
+                self.connect(identity).await;
+                placement.member_alive(identity, now, &mut out);
+            }
+            Message::Suspect(identity, is_suspect) => {
+                let member = self.name_of(identity.node);
+                match is_suspect {
+                    true => info!(%member, node = %identity, "member suspected"),
+                    false => info!(%member, node = %identity, "member refuted suspicion"),
+                }
+                placement.member_suspect(identity, is_suspect, now, &mut out);
+            }
+            Message::Down(identity) => {
+                warn!(member = %self.name_of(identity.node), node = %identity, "member dead");
+                self.disconnect(identity);
+                placement.member_down(identity, now, &mut out);
+            }
+            Message::Rejoined(identity) => {
+                warn!(node = %identity, "declared dead by others, rejoined");
+                placement.rejoined(identity, now, &mut out);
+            }
+            Message::Stalled => {
+                placement.stalled(now, &mut out);
+                // Even if nothing has changed, the shards wait for a view that knows of the stall.
+                out.push(Output::View(Arc::clone(placement.view())));
+            }
+            Message::Record(record) => placement.record_arrived(*record, now, &mut out),
+            Message::PullDone { source, id } => placement.pull_done(source, id, now, &mut out),
+            Message::TakeOverAsked { by, partitions } => {
+                placement.take_over_asked(by, &partitions, now, &mut out);
+            }
+            Message::HandedOver { by, given } => placement.handed_over(by, &given, now, &mut out),
+            Message::StreamGap(source) => placement.stream_gap(source, now, &mut out),
+            Message::LinkUp(node) => placement.link_up(node, now, &mut out),
+            Message::ShardLost(number) => self.shard_lost(number, placement, &mut out),
+            Message::Tick => placement.handle_time(now, &mut out),
+            Message::Leave(done) => {
+                state.leaving = Some(done);
+                placement.leave(now, &mut out);
+            }
+            Message::Records(reply) => drop(reply.send(placement.records())),
+        }
+        for output in out {
+            self.perform(output, state).await;
+        }
+        Ok(())
+    }
+}
+
+impl PlacementActor {
+    async fn perform(&self, output: Output, state: &mut State) {
+        let context = &self.context;
+        match output {
+            Output::View(view) => {
+                let stalls = context.pulse.stalls();
+                context.to_all_shards(|| shard::Message::View { view: Arc::clone(&view), stalls });
+                context.view.send_replace(view);
+            }
+            Output::Record(record) => {
+                context.gossip.cast(gossip::Message::Record(Box::new(record.as_ref().clone())));
+                let frame = crate::cluster::peer::encode(&Request::Record(Box::new(record.as_ref().clone())));
+                for link in context.peers.all().iter().filter_map(|peer| peer.link()) {
+                    // Gossip brings it too, only later.
+                    link.try_send_frame(frame.clone());
+                }
+            }
+            Output::Pull { source, id, partitions } => self.pull(source, id, &partitions).await,
+            Output::TakeOver { primary, partitions } => {
+                self.ask(primary, &Request::TakeOver { partitions }).await;
+            }
+            Output::HandOver { to, given } => {
+                let given = Arc::new(given);
+                context.to_all_shards(|| shard::Message::HandOver { to, given: Arc::clone(&given) });
+            }
+            Output::Purge(partitions) => {
+                context.peers.forget(&partitions);
+                let partitions = Arc::new(partitions);
+                context.to_all_shards(|| shard::Message::Purge(Arc::clone(&partitions)));
+            }
+            Output::Event(event) => self.report(event),
+            Output::Left => {
+                if let Some(done) = state.leaving.take() {
+                    // Whoever waits may have given up.
+                    let _ = done.send(());
+                }
+            }
+        }
+    }
+
+    async fn pull(&self, source: NodeId, id: PullId, partitions: &PartitionSet) {
+        let wants = {
+            let peer = self.context.peers.meet(source);
+            let source = peer.source();
+            partitions.iter().map(|partition| (partition, source.inbound.watermark(partition))).collect()
+        };
+        self.ask(source, &Request::Pull { id, wants }).await;
+    }
+
+    /// Sends a request, if there is a link; otherwise it is repeated when there is one.
+    async fn ask(&self, node: NodeId, request: &Request) {
+        if let Some(link) = self.context.peers.find(node).and_then(|peer| peer.link()) {
+            let _ = link.send(request).await;
+        }
+    }
+
+    /// Gives the peer a sender, or tells the one that it has of the peer's new life.
+    async fn connect(&self, identity: Identity) {
+        let peer = self.context.peers.meet(identity.node);
+        peer.set_identity(Some(identity));
+        peer.hear(self.context.clocks.now());
+        if peer.sender.actor().is_some() {
+            peer.sender.cast(replication_sender::Message::Alive(identity));
+            return;
+        }
+        let sender = ReplicationSender { context: Arc::clone(&self.context), peer };
+        if let Err(error) = Actor::spawn_linked(None, sender, (), self.supervisor.clone()).await {
+            warn!(peer = %identity, %error, "replication sender not started");
+        }
+    }
+
+    fn disconnect(&self, identity: Identity) {
+        if let Some(peer) = self.context.peers.find(identity.node) {
+            if peer.identity() == Some(identity) {
+                peer.set_identity(None);
+                peer.set_link(None);
+                peer.sender.cast(replication_sender::Message::Down);
+            }
+        }
+    }
+
+    fn shard_lost(&self, number: u16, placement: &mut Placement, out: &mut Vec<Output>) {
+        let number = usize::from(number);
+        let lost = crate::store::Partition::all().filter(|p| self.context.shard_of(*p) == number).collect();
+        self.context.peers.forget(&lost);
+        placement.shard_lost(&lost, self.context.clocks.now(), out);
+        // The new shard has seen no view yet.
+        out.push(Output::View(Arc::clone(placement.view())));
+    }
+
+    fn report(&self, event: Event) {
+        let view = format_args!("{:08x}", self.context.view.borrow().fingerprint()).to_string();
+        let counters = &self.context.counters;
+        match event {
+            Event::Promoted { partitions, former } => {
+                Counters::add(&counters.promotions, partitions.len());
+                let silent = self.context.peers.meet(former).heard();
+                let silent_ms = self.context.clocks.now().since(silent).as_millis();
+                info!(count = partitions.len(), former = %self.name_of(former), silent_ms, view, %partitions, "promoted");
+            }
+            Event::Claimed { partitions } => info!(count = partitions.len(), view, "new partitions claimed"),
+            Event::Lost { partitions } => {
+                Counters::add(&counters.partitions_lost, partitions.len());
+                warn!(count = partitions.len(), view, %partitions, "partitions lost, no copy is left");
+            }
+            Event::Synced { partitions, source } => {
+                info!(count = partitions.len(), source = %self.name_of(source), "synced");
+            }
+            Event::TookOver { partitions, from } => {
+                info!(count = partitions.len(), from = %self.name_of(from), "moved here");
+            }
+            Event::HandedOver { partitions, to } => {
+                info!(count = partitions.len(), to = %self.name_of(to), "moved away");
+            }
+            Event::GrantLapsed { partitions, to } => {
+                warn!(count = partitions.len(), to = %self.name_of(to), "hand-over not confirmed, taken back");
+            }
+            Event::Dropped { partitions } => info!(count = partitions.len(), "surplus copies dropped"),
+        }
+    }
+
+    fn name_of(&self, node: NodeId) -> String {
+        let view = self.context.view.borrow();
+        view.member(node).map_or_else(|| node.to_string(), |member| member.record.name.clone())
+    }
+}
+

@@ -1,0 +1,242 @@
+//! The replication receiver: one per link that another node has dialled to us. It applies that
+//! node's stream to our shards, in order, and acknowledges it; and it answers the node's requests.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use ractor::Actor;
+use ractor::ActorProcessingErr;
+use ractor::ActorRef;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::Semaphore;
+use tokio::sync::mpsc;
+use tokio::sync::oneshot;
+use tracing::debug;
+use tracing::warn;
+
+use crate::cluster::membership::NodeId;
+use crate::cluster::peer;
+use crate::cluster::peer::Outcome;
+use crate::cluster::peer::Request;
+use crate::cluster::peer::Response;
+use crate::cluster::peer::StreamItem;
+use crate::cluster::placement::PullId;
+use crate::cluster::replication::Arrival;
+use crate::command::Codec;
+use crate::command::Command;
+use crate::node::cluster_wide;
+use crate::node::context::Context;
+use crate::node::link::FrameReader;
+use crate::node::link::PeerError;
+use crate::node::peers::Peer;
+use crate::node::placement;
+use crate::node::router;
+use crate::node::shard;
+use crate::store::Blob;
+use crate::store::Partition;
+use crate::store::PartitionSet;
+use crate::time::Version;
+
+/// Stream frames that may wait to be applied.
+const FRAMES_WAITING_MAX: usize = 16;
+/// Requests of one peer that are carried out at a time.
+const REQUESTS_MAX: usize = 4_096;
+
+/// A frame of the stream.
+#[derive(Debug)]
+pub struct Message {
+    number: u64,
+    items: Vec<StreamItem>,
+    /// Given back when the frame is applied: the mailbox is bounded by its sender.
+    _permit: OwnedSemaphorePermit,
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct ReplicationReceiver {
+    /// What the parts of the node share.
+    pub context: Arc<Context>,
+    /// Whose stream it is.
+    pub peer: Arc<Peer>,
+    /// Where acknowledgements go.
+    pub replies: mpsc::Sender<Bytes>,
+}
+
+impl Actor for ReplicationReceiver {
+    type Msg = Message;
+    type State = ();
+    type Arguments = ();
+
+    async fn pre_start(&self, _: ActorRef<Message>, (): ()) -> Result<(), ActorProcessingErr> {
+        Ok(())
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        (): &mut (),
+    ) -> Result<(), ActorProcessingErr> {
+        let number = message.number;
+        let arrival = self.peer.source().inbound.arrived(number);
+        match arrival {
+            Arrival::Next => {
+                self.apply(message.items).await?;
+            }
+            Arrival::Repeated => {}
+            Arrival::OutOfOrder => {
+                warn!(peer = %self.peer.node, number, "stream frame out of order, link closed");
+                myself.stop(None);
+                return Ok(());
+            }
+        }
+        // A link that is lost meanwhile is resumed from what is applied.
+        let _ = self.replies.send(peer::encode(&Response::Applied { number })).await;
+        Ok(())
+    }
+}
+
+impl ReplicationReceiver {
+    async fn apply(&self, items: Vec<StreamItem>) -> Result<(), ActorProcessingErr> {
+        let mut by_shard: Vec<Vec<StreamItem>> = vec![Vec::new(); self.context.shards.len()];
+        let mut about_node = Vec::new();
+        let mut versions: Vec<(Partition, Version)> = Vec::new();
+        for item in items {
+            let (partition, version) = match &item {
+                StreamItem::Change(change) => (Partition::of(&change.key), change.version),
+                StreamItem::Flushed { partition, version } => (*partition, *version),
+                StreamItem::PullDone { .. } | StreamItem::HandOver(_) => {
+                    about_node.push(item);
+                    continue;
+                }
+            };
+            versions.push((partition, version));
+            by_shard[self.context.shard_of(partition)].push(item);
+        }
+        let mut waiting = Vec::new();
+        for (shard, items) in self.context.shards.iter().zip(by_shard) {
+            if !items.is_empty() {
+                let (done, applied) = oneshot::channel();
+                shard.cast(shard::Message::Apply { items, done });
+                waiting.push(applied);
+            }
+        }
+        for applied in waiting {
+            // A shard that failed lost these; its partitions are pulled again.
+            let _ = applied.await;
+        }
+        let mut source = self.peer.source();
+        versions.into_iter().for_each(|(partition, version)| source.inbound.applied(partition, version));
+        drop(source);
+        about_node.into_iter().for_each(|item| self.tell_placement(item));
+        Ok(())
+    }
+
+    fn tell_placement(&self, item: StreamItem) {
+        let node = self.peer.node;
+        match item {
+            StreamItem::PullDone { id, shards, partitions, up_to } => {
+                if self.pull_part_done(id, shards, &partitions, up_to) {
+                    self.context.placement.cast(placement::Message::PullDone { source: node, id });
+                }
+            }
+            StreamItem::HandOver(given) => {
+                self.context.placement.cast(placement::Message::HandedOver { by: node, given: Box::new(given) });
+            }
+            StreamItem::Change(_) | StreamItem::Flushed { .. } => {}
+        }
+    }
+
+    /// Whether that was the last shard's part.
+    fn pull_part_done(&self, id: PullId, shards: u16, partitions: &PartitionSet, up_to: Version) -> bool {
+        let mut source = self.peer.source();
+        source.inbound.pulled(partitions, up_to);
+        let parts = source.pull_parts.entry(id).or_default();
+        *parts += 1;
+        let is_done = *parts >= shards;
+        if is_done {
+            // Those before it have been given up.
+            source.pull_parts.retain(|other, _| *other > id);
+        }
+        is_done
+    }
+}
+
+/// Reads a link until it is lost: passes the stream on, answers the requests.
+pub async fn serve(
+    context: Arc<Context>,
+    peer: Arc<Peer>,
+    mut reader: FrameReader,
+    receiver: ActorRef<Message>,
+    replies: mpsc::Sender<Bytes>,
+) -> PeerError {
+    let frames = Arc::new(Semaphore::new(FRAMES_WAITING_MAX));
+    let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+    loop {
+        let request = match reader.next::<Request>().await {
+            Ok(request) => request,
+            Err(error) => return error,
+        };
+        peer.hear(context.clocks.now());
+        match request {
+            Request::Stream { number, items } => {
+                let Ok(permit) = Arc::clone(&frames).acquire_owned().await else { return PeerError::Closed };
+                if receiver.cast(Message { number, items, _permit: permit }).is_err() {
+                    return PeerError::Closed;
+                }
+            }
+            Request::Forward { id, codec, commands } => {
+                let Ok(permit) = Arc::clone(&requests).acquire_owned().await else { return PeerError::Closed };
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let response = forward(&context, id, codec, commands).await;
+                    // Whoever asked sees its link lost if this one is.
+                    let _ = replies.send(peer::encode(&response)).await;
+                    drop(permit);
+                });
+            }
+            Request::Scan { id, position } => {
+                let (keys, next) = cluster_wide::list_here(&context, position).await;
+                let keys = keys.into_iter().map(Blob).collect();
+                let _ = replies.send(peer::encode(&Response::Scanned { id, keys, next })).await;
+            }
+            Request::Flush { id } => {
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let partitions = cluster_wide::flush_here(&context, PartitionSet::full()).await;
+                    let _ = replies.send(peer::encode(&Response::Flushed { id, partitions })).await;
+                });
+            }
+            Request::Pull { id, wants } => pull(&context, peer.node, id, wants),
+            Request::TakeOver { partitions } => {
+                let by = peer.node;
+                context.placement.cast(placement::Message::TakeOverAsked { by, partitions: Box::new(partitions) });
+            }
+            Request::Record(record) => context.placement.cast(placement::Message::Record(record)),
+            Request::Hello(_) => return PeerError::Unexpected,
+        }
+    }
+}
+
+async fn forward(context: &Arc<Context>, id: u64, codec: Codec, commands: Vec<Command>) -> Response {
+    let count = commands.len();
+    let answers = router::run_here(context, codec, commands).await;
+    let mut outcomes = Vec::with_capacity(count);
+    let mut replies = Vec::new();
+    for answer in answers {
+        outcomes.push(match answer {
+            Some(reply) => {
+                replies.extend_from_slice(&reply);
+                Outcome::Reply { end: u32::try_from(replies.len()).unwrap_or(u32::MAX) }
+            }
+            None => Outcome::Moved,
+        });
+    }
+    Response::Forwarded { id, outcomes, replies: Blob(replies.into()) }
+}
+
+fn pull(context: &Context, by: NodeId, id: PullId, wants: Vec<(Partition, Version)>) {
+    debug!(peer = %by, partitions = wants.len(), "pull begins");
+    let wants = Arc::new(wants);
+    context.to_all_shards(|| shard::Message::Pull { by, id, wants: Arc::clone(&wants) });
+}

@@ -1,0 +1,298 @@
+//! The replication sender: one per peer. It owns our link to the peer and our stream of changes to it.
+//!
+//! A lost link is dialled again at once. A second refusal in a row proves that the process is gone:
+//! membership is told, which is far quicker than waiting for its probes.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use ractor::Actor;
+use ractor::ActorProcessingErr;
+use ractor::ActorRef;
+use tokio::task::JoinHandle;
+use tracing::debug;
+use tracing::warn;
+
+use crate::cluster::membership::Identity;
+use crate::cluster::membership::NodeId;
+use crate::cluster::peer;
+use crate::cluster::peer::Hello;
+use crate::cluster::peer::PEER_VERSION;
+use crate::cluster::peer::Request;
+use crate::cluster::peer::StreamItem;
+use crate::cluster::peer::Welcome;
+use crate::cluster::replication::Outbound;
+use crate::cluster::replication::StreamStart;
+use crate::node::context::Context;
+use crate::node::context::Counters;
+use crate::node::gossip;
+use crate::node::link;
+use crate::node::link::LinkHandle;
+use crate::node::link::PeerError;
+use crate::node::peers::Peer;
+use crate::node::peers::QUEUE_BYTES_MAX;
+use crate::node::placement;
+use crate::node::shard;
+
+/// Bytes of the stream that are under way without having been acknowledged.
+const SENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+/// Bytes of keys and values in one frame of the stream; a single entry may be larger.
+const FRAME_ITEMS_BYTES_MAX: usize = 256 * 1024;
+/// How long after a refused connection the next one is tried, at first and at most.
+const REDIAL_AFTER_MIN: Duration = Duration::from_millis(5);
+const REDIAL_AFTER_MAX: Duration = Duration::from_millis(500);
+/// Refusals in a row that prove that the process is gone.
+const REFUSALS_PROVE_DEATH: u32 = 2;
+
+/// What a sender is told.
+#[derive(Debug)]
+pub enum Message {
+    /// Stream these.
+    Items {
+        /// In order.
+        items: Vec<StreamItem>,
+        /// What they weigh in the mailbox.
+        bytes: usize,
+    },
+    /// More came than may wait: the stream breaks here.
+    Overflowed,
+    /// The peer lives, in this life, at this address.
+    Alive(Identity),
+    /// The peer is dead.
+    Down,
+    /// A connection is made: where does the stream start?
+    Dialling(tokio::sync::oneshot::Sender<StreamStart>),
+    /// The link is up.
+    LinkUp(Arc<LinkHandle>, Box<Welcome>),
+    /// The link is lost.
+    LinkDown,
+    /// The peer has applied the stream up to this frame.
+    Applied(u64),
+}
+
+/// The actor.
+#[derive(Debug)]
+pub struct ReplicationSender {
+    /// What the parts of the node share.
+    pub context: Arc<Context>,
+    /// The peer.
+    pub peer: Arc<Peer>,
+}
+
+/// The actor's state.
+pub struct State {
+    outbound: Outbound,
+    link: Option<Arc<LinkHandle>>,
+    dialler: Option<JoinHandle<()>>,
+}
+
+impl Actor for ReplicationSender {
+    type Msg = Message;
+    type State = State;
+    type Arguments = ();
+
+    async fn pre_start(&self, myself: ActorRef<Message>, (): ()) -> Result<State, ActorProcessingErr> {
+        // A random epoch: a sender that was started again must not seem to go on.
+        let outbound = Outbound::new(rand::random(), QUEUE_BYTES_MAX, SENT_BYTES_MAX);
+        self.peer.overflow_handled();
+        self.peer.sender.lead_to(myself.clone());
+        let dialler = self.peer.identity().map(|identity| self.dial(&myself, identity));
+        Ok(State { outbound, link: None, dialler })
+    }
+
+    async fn handle(
+        &self,
+        myself: ActorRef<Message>,
+        message: Message,
+        state: &mut State,
+    ) -> Result<(), ActorProcessingErr> {
+        match message {
+            Message::Items { items, bytes } => {
+                self.push(items, state);
+                self.peer.taken(bytes, state.outbound.kept_bytes());
+            }
+            Message::Overflowed => {
+                self.break_stream(state);
+                self.peer.overflow_handled();
+            }
+            Message::Alive(identity) => {
+                // What waits for a former life would only confuse the new one.
+                state.outbound.reset();
+                self.close_link(state);
+                self.stop_dialling(state);
+                state.dialler = Some(self.dial(&myself, identity));
+            }
+            Message::Down => {
+                state.outbound.reset();
+                self.close_link(state);
+                self.stop_dialling(state);
+            }
+            Message::Dialling(reply) => {
+                let _ = reply.send(state.outbound.start());
+            }
+            Message::LinkUp(link, welcome) => self.link_up(link, *welcome, state),
+            Message::LinkDown => self.close_link(state),
+            Message::Applied(number) => state.outbound.acknowledged(number),
+        }
+        self.send_on(state).await;
+        self.peer.taken(0, state.outbound.kept_bytes());
+        Ok(())
+    }
+
+    async fn post_stop(&self, _: ActorRef<Message>, state: &mut State) -> Result<(), ActorProcessingErr> {
+        self.close_link(state);
+        self.stop_dialling(state);
+        Ok(())
+    }
+}
+
+impl ReplicationSender {
+    /// Frames of a bounded size each. A dead peer gets nothing: it pulls when it is back.
+    fn push(&self, items: Vec<StreamItem>, state: &mut State) {
+        if state.dialler.is_none() {
+            return;
+        }
+        let mut rest = items.into_iter().peekable();
+        while rest.peek().is_some() {
+            let mut bytes = 0;
+            let mut frame = Vec::new();
+            while let Some(item) = rest.next_if(|_| bytes < FRAME_ITEMS_BYTES_MAX) {
+                bytes += match &item {
+                    StreamItem::Change(change) => change.bytes(),
+                    StreamItem::Flushed { .. } | StreamItem::PullDone { .. } | StreamItem::HandOver(_) => 0,
+                };
+                frame.push(item);
+            }
+            let number = state.outbound.next_number();
+            let frame: Bytes = peer::encode(&Request::Stream { number, items: frame });
+            if !state.outbound.push(frame) {
+                self.break_stream(state);
+                return;
+            }
+        }
+    }
+
+    fn break_stream(&self, state: &mut State) {
+        Counters::add(&self.context.counters.streams_dropped, 1);
+        warn!(peer = %self.peer.node, bytes_max = QUEUE_BYTES_MAX, "stream dropped, peer is too slow");
+        state.outbound.reset();
+        // The peer learns of the gap when the link is made again.
+        self.close_link(state);
+        if let (Some(identity), Some(myself)) = (self.peer.identity(), self.peer.sender.actor()) {
+            self.stop_dialling(state);
+            state.dialler = Some(self.dial(&myself, identity));
+        }
+    }
+
+    fn link_up(&self, link: Arc<LinkHandle>, welcome: Welcome, state: &mut State) {
+        state.outbound.resume(welcome.resume_from);
+        self.peer.set_link(Some(Arc::clone(&link)));
+        state.link = Some(link);
+        for record in welcome.records {
+            self.context.placement.cast(placement::Message::Record(Box::new(record)));
+        }
+        self.context.placement.cast(placement::Message::LinkUp(self.peer.node));
+    }
+
+    fn close_link(&self, state: &mut State) {
+        if state.link.take().is_some() {
+            self.peer.set_link(None);
+            let node = self.peer.node;
+            self.context.to_all_shards(|| shard::Message::CancelPulls(node));
+        }
+    }
+
+    fn stop_dialling(&self, state: &mut State) {
+        if let Some(dialler) = state.dialler.take() {
+            dialler.abort();
+        }
+    }
+
+    async fn send_on(&self, state: &mut State) {
+        let Some(link) = state.link.clone() else { return };
+        while let Some(frame) = state.outbound.next_to_send() {
+            if link.send_frame(frame).await.is_err() {
+                // The dialler notices too, and the stream goes on from what the peer has applied.
+                return;
+            }
+        }
+    }
+
+    fn dial(&self, myself: &ActorRef<Message>, identity: Identity) -> JoinHandle<()> {
+        let dialler = Dialler { context: Arc::clone(&self.context), peer: Arc::clone(&self.peer), identity };
+        tokio::spawn(dialler.run(myself.clone()))
+    }
+}
+
+/// Keeps a link to one life of a peer.
+struct Dialler {
+    context: Arc<Context>,
+    peer: Arc<Peer>,
+    identity: Identity,
+}
+
+impl Dialler {
+    async fn run(self, sender: ActorRef<Message>) {
+        let (mut refusals, mut pause) = (0, REDIAL_AFTER_MIN);
+        loop {
+            match self.link_once(&sender).await {
+                Ok(error) => {
+                    debug!(peer = %self.identity, %error, "peer link lost");
+                    // At once: a process that has just died refuses, one that lives answers.
+                    (refusals, pause) = (0, REDIAL_AFTER_MIN);
+                    continue;
+                }
+                Err(error) => {
+                    debug!(peer = %self.identity, %error, "peer link not made");
+                    refusals = if error.is_evidence() { refusals + 1 } else { 0 };
+                }
+            }
+            if refusals == REFUSALS_PROVE_DEATH {
+                self.context.gossip.cast(gossip::Message::PeerGone(self.identity));
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(REDIAL_AFTER_MAX);
+        }
+    }
+
+    /// One link from dialling to its loss. An error: there was none.
+    async fn link_once(&self, sender: &ActorRef<Message>) -> Result<PeerError, PeerError> {
+        let (reply, start) = tokio::sync::oneshot::channel();
+        sender.cast(Message::Dialling(reply)).map_err(|_| PeerError::Closed)?;
+        let start = start.await.map_err(|_| PeerError::Closed)?;
+        let hello = hello(&self.context, Some((self.peer.node, start)));
+        let linked = link::dial(self.identity.addr, hello).await?;
+        let identity = linked.welcome.identity;
+        if identity.generation > self.identity.generation {
+            // The process that we knew has been replaced.
+            self.context.gossip.cast(gossip::Message::PeerGone(self.identity));
+            self.context.gossip.cast(gossip::Message::Announce(identity));
+        }
+        debug!(peer = %identity, "peer link up");
+        let welcome = Box::new(linked.welcome.clone());
+        let (handle, reader) = link::LinkHandle::start(linked);
+        sender.cast(Message::LinkUp(handle, welcome)).map_err(|_| PeerError::Closed)?;
+        let error = reader
+            .run(
+                || self.peer.hear(self.context.clocks.now()),
+                |number| drop(sender.cast(Message::Applied(number))),
+            )
+            .await;
+        let _ = sender.cast(Message::LinkDown);
+        Ok(error)
+    }
+}
+
+/// What this node says first on a connection.
+pub fn hello(context: &Context, link: Option<(NodeId, StreamStart)>) -> Hello {
+    let view = context.current_view();
+    let me = view.member(view.me()).expect("a node is a member of its own view");
+    Hello {
+        version: PEER_VERSION,
+        cluster: context.cluster,
+        from: me.record.as_ref().clone(),
+        identity: me.identity,
+        link,
+    }
+}

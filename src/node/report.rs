@@ -1,0 +1,158 @@
+//! What a node says about the cluster and about itself: the lines of NODES, RING and STATS.
+
+use std::sync::atomic::Ordering;
+
+use tokio::sync::oneshot;
+
+use crate::cluster::membership::MembershipStats;
+use crate::cluster::ring::NodeIndex;
+use crate::cluster::view::Liveness;
+use crate::cluster::view::Member;
+use crate::cluster::view::View;
+use crate::node::context::Context;
+use crate::node::gossip;
+use crate::node::shard;
+use crate::store::Partition;
+use crate::store::ShardStats;
+
+/// One line per member: its name, state, addresses and roles. The words after the state are
+/// `name=value`; the node that answers comes first.
+pub fn nodes(view: &View) -> Vec<String> {
+    let mut members: Vec<&Member> = view.members().iter().collect();
+    members.sort_by_key(|member| (member.identity.node != view.me(), member.record.name.clone()));
+    members.into_iter().map(|member| node(view, member)).collect()
+}
+
+fn node(view: &View, member: &Member) -> String {
+    let record = &member.record;
+    let state = match member.liveness {
+        Liveness::Alive if record.is_leaving => "leaving",
+        state => state.name(),
+    };
+    let is_up = member.liveness != Liveness::Dead;
+    let primaries = view.primaries_of(member.identity.node).len();
+    format!(
+        "{} {state} client={} peer={} id={} generation={} primaries={primaries} replicas={} view={:08x}{}",
+        record.name,
+        record.client_address(),
+        member.identity.addr,
+        member.identity.node,
+        member.identity.generation,
+        if is_up { view.replica_count_of(member.identity.node) } else { 0 },
+        view.fingerprint(),
+        if member.identity.node == view.me() { " me" } else { "" },
+    )
+}
+
+/// One line per run of partitions with the same holders, in ring order.
+pub fn ring(view: &View) -> Vec<String> {
+    let name = |index: &NodeIndex| view.members()[usize::from(*index)].record.name.clone();
+    let line = |arc: crate::cluster::view::RingArc| {
+        let replicas: Vec<String> = arc.replicas.iter().map(name).collect();
+        let primary = arc.primary.as_ref().map_or_else(|| "-".to_owned(), name);
+        let replicas = if replicas.is_empty() { "-".to_owned() } else { replicas.join(",") };
+        format!("{}-{} primary={primary} replicas={replicas}", arc.first, arc.last)
+    };
+    view.arcs().into_iter().map(line).collect()
+}
+
+/// One figure per line: its name and its value.
+pub async fn stats(context: &Context) -> Vec<String> {
+    let mut shards = ShardStats::default();
+    let mut keys = 0;
+    for shard in &context.shards {
+        let (reply, answer) = oneshot::channel();
+        shard.cast(shard::Message::Stats(reply));
+        // A shard that is being started again has nothing to report.
+        let (stats, served) = answer.await.unwrap_or_default();
+        add(&mut shards, &stats);
+        keys += served;
+    }
+    let (reply, answer) = oneshot::channel();
+    context.gossip.cast(gossip::Message::Stats(reply));
+    let gossip = answer.await.unwrap_or_default();
+    let mut lines = own_lines(context);
+    lines.extend(store_lines(&shards, keys));
+    lines.extend(gossip_lines(&gossip));
+    lines
+}
+
+fn add(sum: &mut ShardStats, shard: &ShardStats) {
+    sum.hits += shard.hits;
+    sum.misses += shard.misses;
+    sum.evictions += shard.evictions;
+    sum.expirations += shard.expirations;
+    sum.items += shard.items;
+    sum.tombstones += shard.tombstones;
+    sum.memory_bytes += shard.memory_bytes;
+    sum.memory_bytes_max += shard.memory_bytes_max;
+}
+
+fn line(name: &str, value: impl std::fmt::Display) -> String {
+    format!("{name} {value}")
+}
+
+fn own_lines(context: &Context) -> Vec<String> {
+    let view = context.current_view();
+    let me = view.member(view.me()).expect("a node is a member of its own view");
+    let counters = &context.counters;
+    let alive = view.members().iter().filter(|member| member.liveness != Liveness::Dead).count();
+    let waiting: usize = context.peers.all().iter().map(|peer| peer.waiting_bytes()).sum();
+    let orphans = Partition::all().filter(|partition| view.primary(*partition).is_none()).count();
+    let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
+    vec![
+        line("version", env!("CARGO_PKG_VERSION")),
+        line("name", &me.record.name),
+        line("id", me.identity.node),
+        line("generation", me.identity.generation),
+        line("process_id", std::process::id()),
+        line("uptime_ms", context.clocks.now().as_micros().saturating_sub(1_000_000) / 1_000),
+        line("view", format_args!("{:08x}", view.fingerprint())),
+        line("settled", u8::from(view.is_settled())),
+        line("members", view.members().len()),
+        line("members_alive", alive),
+        line("partitions_primary", view.primaries_of(view.me()).len()),
+        line("partitions_replica", view.replica_count_of(view.me())),
+        line("partitions_without_primary", orphans),
+        line("promotions", load(&counters.promotions)),
+        line("partitions_lost", load(&counters.partitions_lost)),
+        line("connections", counters.connections_open.load(Ordering::Relaxed)),
+        line("connections_accepted", load(&counters.connections_accepted)),
+        line("commands", load(&counters.commands)),
+        line("commands_forwarded", load(&counters.forwarded)),
+        line("commands_waiting", counters.waiting.load(Ordering::Relaxed)),
+        line("commands_unserved", load(&counters.unserved)),
+        line("replication_waiting_bytes", waiting),
+        line("streams_dropped", load(&counters.streams_dropped)),
+        line("shards", context.shards.len()),
+        line("shards_restarted", load(&counters.shards_restarted)),
+        line("stalls", load(&counters.stalls)),
+    ]
+}
+
+fn store_lines(shards: &ShardStats, keys: usize) -> Vec<String> {
+    vec![
+        line("keys", keys),
+        line("items", shards.items),
+        line("tombstones", shards.tombstones),
+        line("memory_bytes", shards.memory_bytes),
+        line("memory_bytes_max", shards.memory_bytes_max),
+        line("hits", shards.hits),
+        line("misses", shards.misses),
+        line("evictions", shards.evictions),
+        line("expirations", shards.expirations),
+    ]
+}
+
+fn gossip_lines(gossip: &MembershipStats) -> Vec<String> {
+    vec![
+        line("gossip_packets_in", gossip.packets_in),
+        line("gossip_bytes_in", gossip.bytes_in),
+        line("gossip_packets_out", gossip.packets_out),
+        line("gossip_bytes_out", gossip.bytes_out),
+        line("gossip_packets_dropped", gossip.dropped.values().sum::<u64>()),
+        line("suspicions", gossip.suspicions),
+        line("accusations", gossip.accusations),
+        line("rejoins", gossip.rejoins),
+    ]
+}

@@ -1,0 +1,300 @@
+//! The router: brings commands to whoever serves their partition, here or on another node, and the
+//! encoded replies back in order.
+//!
+//! A command that a node does not serve (any more) comes back and is tried again by the newest view:
+//! while a primary is being replaced, its commands wait here, bounded in number and time. A command
+//! that may have run on a node that was lost is repeated only if that does no harm.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+use tokio::time::timeout_at;
+
+use crate::cluster::membership::NodeId;
+use crate::cluster::peer::Outcome;
+use crate::cluster::peer::Request;
+use crate::cluster::peer::Response;
+use crate::cluster::view::View;
+use crate::command::Codec;
+use crate::command::Command;
+use crate::command::Refusal;
+use crate::node::context::Context;
+use crate::node::context::Counters;
+use crate::node::shard;
+use crate::node::shard::Batch;
+use crate::node::shard::Replies;
+use crate::protocol;
+use crate::store::Partition;
+
+/// The pauses between two attempts where no change of the view ends them.
+const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
+const RETRY_AFTER_MAX: Duration = Duration::from_millis(25);
+
+/// A command and its place among the replies.
+type Placed = (usize, Command);
+
+/// What became of a command that was sent off.
+enum Answer {
+    Reply(Bytes),
+    /// Not carried out there.
+    Moved(Command),
+    /// The node was lost: it may have been carried out.
+    Lost(Command),
+}
+
+/// Where a command is carried out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Place {
+    Shard(usize),
+    Node(NodeId),
+    Nowhere,
+}
+
+/// Carries out commands, each with a key, and returns the encoded replies in their order.
+pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -> Vec<Bytes> {
+    let mut replies = vec![Bytes::new(); commands.len()];
+    let mut pending: Vec<Placed> = commands.into_iter().enumerate().collect();
+    let mut wait: Option<Wait> = None;
+    loop {
+        // Subscribed before the attempt: a view that comes during it must end the pause after it.
+        let mut views = context.view.subscribe();
+        let view = Arc::clone(&views.borrow_and_update());
+        let deadline = wait.as_ref().map_or_else(|| Instant::now() + context.settings.failover_wait_max, |w| w.deadline);
+        pending = attempt(context, codec, &view, pending, deadline, &mut replies).await;
+        if pending.is_empty() {
+            return replies;
+        }
+        let wait = match &mut wait {
+            Some(wait) => wait,
+            none => match Wait::begin(context, pending.len(), deadline) {
+                Ok(begun) => none.insert(begun),
+                Err(refusal) => {
+                    refuse(codec, &refusal, &pending, &mut replies);
+                    return replies;
+                }
+            },
+        };
+        if Instant::now() >= deadline {
+            Counters::add(&context.counters.unserved, pending.len());
+            for (place, command) in pending {
+                let partition = command.key().map_or(0, |key| Partition::of(key).number());
+                let waited_ms = u64::try_from(context.settings.failover_wait_max.as_millis()).unwrap_or(u64::MAX);
+                refuse(codec, &Refusal::NoPrimary { partition, waited_ms }, &[(place, command)], &mut replies);
+            }
+            return replies;
+        }
+        let _ = timeout_at((Instant::now() + wait.pause).min(deadline), views.changed()).await;
+        wait.pause = (wait.pause * 2).min(RETRY_AFTER_MAX);
+    }
+}
+
+/// Carries out commands on the shards of this node alone; none: not served here.
+pub async fn run_here(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -> Vec<Option<Bytes>> {
+    let mut replies = vec![None; commands.len()];
+    let placed = commands.into_iter().enumerate();
+    let of = |command: &Command| command.key().map_or(Place::Nowhere, |key| shard_of(context, Partition::of(key)));
+    for (places, answers) in join(start(context, codec, group(placed, of))).await {
+        for (place, answer) in places.into_iter().zip(answers) {
+            replies[place] = match answer {
+                Answer::Reply(reply) => Some(reply),
+                Answer::Moved(_) | Answer::Lost(_) => None,
+            };
+        }
+    }
+    replies
+}
+
+/// A wait for a primary to be replaced, counted while it lasts.
+struct Wait {
+    context: Arc<Context>,
+    count: usize,
+    deadline: Instant,
+    pause: Duration,
+}
+
+impl Wait {
+    fn begin(context: &Arc<Context>, count: usize, deadline: Instant) -> Result<Self, Refusal> {
+        let waiting = context.counters.waiting.fetch_add(count, Ordering::AcqRel);
+        let wait = Self { context: Arc::clone(context), count, deadline, pause: RETRY_AFTER_MIN };
+        match waiting + count <= context.settings.waiting_max {
+            true => Ok(wait),
+            false => Err(Refusal::TooManyWaiting { waiting }),
+        }
+    }
+}
+
+impl Drop for Wait {
+    fn drop(&mut self) {
+        self.context.counters.waiting.fetch_sub(self.count, Ordering::AcqRel);
+    }
+}
+
+/// Sends all commands to where the view says, waits for the answers, and returns what is to be tried
+/// again, in order.
+async fn attempt(
+    context: &Arc<Context>,
+    codec: Codec,
+    view: &View,
+    pending: Vec<Placed>,
+    deadline: Instant,
+    replies: &mut [Bytes],
+) -> Vec<Placed> {
+    let of = |command: &Command| match command.key().map(|key| Partition::of(key)) {
+        Some(partition) => match view.primary(partition) {
+            Some(node) if node == view.me() => shard_of(context, partition),
+            Some(node) => Place::Node(node),
+            None => Place::Nowhere,
+        },
+        None => Place::Nowhere,
+    };
+    let mut again = Vec::new();
+    let groups = start(context, codec, group(pending.into_iter(), of));
+    for (places, answers) in join_until(groups, deadline).await {
+        for (place, answer) in places.into_iter().zip(answers) {
+            match answer {
+                Answer::Reply(reply) => replies[place] = reply,
+                Answer::Moved(command) => again.push((place, command)),
+                Answer::Lost(command) if command.is_idempotent() => again.push((place, command)),
+                Answer::Lost(command) => refuse(codec, &Refusal::Unknown, &[(place, command)], replies),
+            }
+        }
+    }
+    again.sort_unstable_by_key(|(place, _)| *place);
+    again
+}
+
+fn refuse(codec: Codec, refusal: &Refusal, pending: &[Placed], replies: &mut [Bytes]) {
+    let mut bytes = Vec::new();
+    protocol::encode_refusal(codec, refusal, &mut bytes);
+    let bytes = Bytes::from(bytes);
+    pending.iter().for_each(|(place, _)| replies[*place] = bytes.clone());
+}
+
+fn shard_of(context: &Context, partition: Partition) -> Place {
+    Place::Shard(context.shard_of(partition))
+}
+
+/// Commands by where they go; each group keeps their order.
+fn group(
+    placed: impl Iterator<Item = Placed>,
+    of: impl Fn(&Command) -> Place,
+) -> Vec<(Place, Vec<usize>, Vec<Command>)> {
+    let mut groups: Vec<(Place, Vec<usize>, Vec<Command>)> = Vec::new();
+    for (place, command) in placed {
+        let to = of(&command);
+        match groups.iter_mut().find(|(known, _, _)| *known == to) {
+            Some((_, places, commands)) => {
+                places.push(place);
+                commands.push(command);
+            }
+            None => groups.push((to, vec![place], vec![command])),
+        }
+    }
+    groups
+}
+
+/// A group under way.
+enum Sent {
+    /// To a shard. The commands are kept: a shard that fails does not give them back.
+    Shard(oneshot::Receiver<Replies>, Vec<Command>),
+    Node(tokio::task::JoinHandle<Vec<Answer>>, Vec<Command>),
+    Nowhere(Vec<Command>),
+}
+
+fn start(
+    context: &Arc<Context>,
+    codec: Codec,
+    groups: Vec<(Place, Vec<usize>, Vec<Command>)>,
+) -> Vec<(Vec<usize>, Sent)> {
+    let start_one = |to, commands: Vec<Command>| match to {
+        Place::Shard(number) => {
+            let (reply, replies) = oneshot::channel();
+            let kept = commands.clone();
+            context.shards[number].cast(shard::Message::Run(Batch { codec, commands, reply }));
+            Sent::Shard(replies, kept)
+        }
+        Place::Node(node) => {
+            let kept = commands.clone();
+            Sent::Node(tokio::spawn(forward(Arc::clone(context), node, codec, commands)), kept)
+        }
+        Place::Nowhere => Sent::Nowhere(commands),
+    };
+    groups.into_iter().map(|(to, places, commands)| (places, start_one(to, commands))).collect()
+}
+
+async fn join(groups: Vec<(Vec<usize>, Sent)>) -> Vec<(Vec<usize>, Vec<Answer>)> {
+    let mut joined = Vec::with_capacity(groups.len());
+    for (places, sent) in groups {
+        joined.push((places, sent.answers().await));
+    }
+    joined
+}
+
+/// What has no answer at the deadline counts as lost.
+async fn join_until(groups: Vec<(Vec<usize>, Sent)>, deadline: Instant) -> Vec<(Vec<usize>, Vec<Answer>)> {
+    let mut joined = Vec::with_capacity(groups.len());
+    for (places, sent) in groups {
+        let kept = sent.kept();
+        let answers = timeout_at(deadline, sent.answers()).await;
+        joined.push((places, answers.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect())));
+    }
+    joined
+}
+
+impl Sent {
+    /// The commands, in case no answer comes. Only what goes to another node can take that long.
+    fn kept(&self) -> Vec<Command> {
+        match self {
+            Sent::Node(_, commands) => commands.clone(),
+            Sent::Shard(..) | Sent::Nowhere(_) => Vec::new(),
+        }
+    }
+
+    async fn answers(self) -> Vec<Answer> {
+        match self {
+            Sent::Shard(replies, kept) => match replies.await {
+                Ok(replies) => split(replies.outcomes, &replies.bytes, replies.commands),
+                Err(_) => kept.into_iter().map(Answer::Lost).collect(),
+            },
+            Sent::Node(answers, kept) => {
+                answers.await.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect())
+            }
+            Sent::Nowhere(commands) => commands.into_iter().map(Answer::Moved).collect(),
+        }
+    }
+}
+
+fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<Command>) -> Vec<Answer> {
+    let mut start = 0;
+    let answer = |(outcome, command)| match outcome {
+        Outcome::Reply { end } => {
+            // An end out of order can only come from a peer that is broken: an empty reply is safe.
+            let end = (end as usize).clamp(start, bytes.len());
+            let reply = bytes.slice(start..end);
+            start = end;
+            Answer::Reply(reply)
+        }
+        Outcome::Moved => Answer::Moved(command),
+    };
+    outcomes.into_iter().zip(commands).map(answer).collect()
+}
+
+/// Sends commands to the node that serves them.
+async fn forward(context: Arc<Context>, node: NodeId, codec: Codec, commands: Vec<Command>) -> Vec<Answer> {
+    Counters::add(&context.counters.forwarded, commands.len());
+    let Some(link) = context.peers.find(node).and_then(|peer| peer.link()) else {
+        return commands.into_iter().map(Answer::Moved).collect();
+    };
+    let sent = commands.clone();
+    match link.ask(|id| Request::Forward { id, codec, commands: sent }).await {
+        Ok(Response::Forwarded { outcomes, replies, .. }) if outcomes.len() == commands.len() => {
+            split(outcomes, &replies.0, commands)
+        }
+        // The link is lost, or the peer is broken.
+        Ok(_) | Err(_) => commands.into_iter().map(Answer::Lost).collect(),
+    }
+}

@@ -1,0 +1,428 @@
+//! A node's settings: from flags, the environment (`CACHEGOPHER_*`) and a TOML file, in this order of
+//! precedence; checked once, with an error that names the setting, its value and the bound.
+
+use std::fmt::Display;
+use std::net::IpAddr;
+use std::net::Ipv4Addr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+use clap::ValueEnum;
+use serde::Deserialize;
+
+use crate::cluster::membership::MembershipSettings;
+use crate::cluster::placement::PlacementSettings;
+use crate::cluster::record::NAME_BYTES_MAX;
+use crate::cluster::ring::WEIGHT_ONE;
+use crate::protocol::text::TextLimits;
+
+/// The client port of a node that is told nothing else.
+pub const DEFAULT_PORT: u16 = 31_337;
+/// How far the port for cluster-aware clients is above the client port.
+pub const REDIRECT_PORT_OFFSET: u16 = 1_000;
+/// How far the port for peers (TCP and UDP) is above the client port.
+pub const PEER_PORT_OFFSET: u16 = 10_000;
+
+/// What can be said on the command line, in the environment and in a file; the same names everywhere.
+#[derive(Args, Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct RawSettings {
+    /// TOML file with any of these settings
+    #[arg(long, env = "CACHEGOPHER_CONFIG", value_name = "FILE")]
+    #[serde(skip)]
+    pub config: Option<PathBuf>,
+    /// Name of this node, kept over restarts, unique in the cluster [default: <announce-host>:<port>]
+    #[arg(long, env = "CACHEGOPHER_NAME")]
+    pub name: Option<String>,
+    /// Name of the cluster: nodes of other clusters are ignored [default: cachegopher]
+    #[arg(long, env = "CACHEGOPHER_CLUSTER")]
+    pub cluster: Option<String>,
+    /// Address to listen on [default: 127.0.0.1]
+    #[arg(long, env = "CACHEGOPHER_BIND", value_name = "IP")]
+    pub bind: Option<IpAddr>,
+    /// Port for clients [default: 31337]
+    #[arg(long, env = "CACHEGOPHER_PORT")]
+    pub port: Option<u16>,
+    /// Port for other nodes, TCP and UDP [default: port + 10000]
+    #[arg(long, env = "CACHEGOPHER_PEER_PORT")]
+    pub peer_port: Option<u16>,
+    /// Host name or address that others reach this node by [default: the bind address]
+    #[arg(long, env = "CACHEGOPHER_ANNOUNCE_HOST", value_name = "HOST")]
+    pub announce_host: Option<String>,
+    /// Peer addresses of nodes to join through; names are resolved anew at each attempt
+    #[arg(long, env = "CACHEGOPHER_JOIN", value_delimiter = ',', value_name = "HOST:PORT")]
+    pub join: Option<Vec<String>>,
+    /// How long to try to join before starting alone, in ms [default: 3000]
+    #[arg(long, env = "CACHEGOPHER_JOIN_WAIT_MAX_MS", value_name = "MS")]
+    pub join_wait_max_ms: Option<u64>,
+    /// Copies of every partition, 1 to 5 [default: 2]
+    #[arg(long, env = "CACHEGOPHER_COPIES")]
+    pub copies: Option<usize>,
+    /// Share of the partitions, in percent of an ordinary node, 1 to 1000 [default: 100]
+    #[arg(long, env = "CACHEGOPHER_WEIGHT")]
+    pub weight: Option<u16>,
+    /// Memory for entries, such as 256MB or 4GB [default: 256MB]
+    #[arg(long, env = "CACHEGOPHER_MAX_MEMORY", value_name = "BYTES")]
+    pub max_memory: Option<String>,
+    /// Number of entries, if it is to be bounded too
+    #[arg(long, env = "CACHEGOPHER_MAX_ITEMS", value_name = "COUNT")]
+    pub max_items: Option<usize>,
+    /// Bytes of a key and its value together [default: 65536]
+    #[arg(long, env = "CACHEGOPHER_MAX_ENTRY_BYTES", value_name = "BYTES")]
+    pub max_entry_bytes: Option<usize>,
+    /// Shards, 1 to 64 [default: one per core, at least 2]
+    #[arg(long, env = "CACHEGOPHER_SHARDS")]
+    pub shards: Option<usize>,
+    /// How quickly membership reacts [default: normal]
+    #[arg(long, env = "CACHEGOPHER_DETECTION", value_enum)]
+    pub detection: Option<Detection>,
+    /// How long a member is dead before its copies are rebuilt elsewhere, in ms [default: 10000]
+    #[arg(long, env = "CACHEGOPHER_REREPLICATE_AFTER_MS", value_name = "MS")]
+    pub rereplicate_after_ms: Option<u64>,
+    /// How long a member is dead before it is forgotten, in ms [default: 600000]
+    #[arg(long, env = "CACHEGOPHER_FORGET_AFTER_MS", value_name = "MS")]
+    pub forget_after_ms: Option<u64>,
+    /// How long a command waits for a primary to be replaced, in ms [default: 2000]
+    #[arg(long, env = "CACHEGOPHER_FAILOVER_WAIT_MAX_MS", value_name = "MS")]
+    pub failover_wait_max_ms: Option<u64>,
+    /// Commands that may wait for a primary to be replaced [default: 100000]
+    #[arg(long, env = "CACHEGOPHER_WAITING_MAX", value_name = "COUNT")]
+    pub waiting_max: Option<usize>,
+    /// What to log, per module, such as info or cachegopher::node=debug [default: info]
+    #[arg(long, env = "CACHEGOPHER_LOG", value_name = "FILTER")]
+    pub log: Option<String>,
+    /// How to log [default: text]
+    #[arg(long, env = "CACHEGOPHER_LOG_FORMAT", value_enum)]
+    pub log_format: Option<LogFormat>,
+}
+
+/// How quickly membership reacts.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detection {
+    /// For a quiet local network.
+    Fast,
+    /// A silent death is known after about six tenths of a second.
+    #[default]
+    Normal,
+    /// For networks that lose or delay many packets.
+    Cautious,
+}
+
+/// How to log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: an object per line.
+    Json,
+}
+
+/// A setting that cannot be used. The node does not start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SettingsError {
+    /// A value is out of its bound.
+    #[error("{setting} is {value}, but must be {bound}")]
+    OutOfBound {
+        /// The setting.
+        setting: &'static str,
+        /// Its value.
+        value: String,
+        /// What it must be.
+        bound: String,
+    },
+    /// The file cannot be read or is no TOML with these settings.
+    #[error("config {file}: {reason}")]
+    File {
+        /// The file.
+        file: String,
+        /// Why.
+        reason: String,
+    },
+}
+
+/// How much the store keeps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    /// Memory for entries in all shards.
+    pub memory_bytes_max: usize,
+    /// Number of entries in all shards.
+    pub items_max: Option<usize>,
+    /// Shards.
+    pub shard_count: usize,
+}
+
+/// A node's settings, checked.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The node's name.
+    pub name: String,
+    /// The cluster's name.
+    pub cluster: String,
+    /// Where to listen.
+    pub bind: IpAddr,
+    /// For clients.
+    pub port: u16,
+    /// For other nodes.
+    pub peer_port: u16,
+    /// How others reach this node.
+    pub announce_host: String,
+    /// Peer addresses to join through.
+    pub join: Vec<String>,
+    /// How long to try to join.
+    pub join_wait_max: Duration,
+    /// Share of the partitions, in hundredths.
+    pub weight: u16,
+    /// How long a command waits for a primary.
+    pub failover_wait_max: Duration,
+    /// How many commands may wait for a primary.
+    pub waiting_max: usize,
+    /// What to log.
+    pub log: String,
+    /// How to log.
+    pub log_format: LogFormat,
+    /// How much the store keeps.
+    pub store: StoreSettings,
+    /// What a line may hold.
+    pub text: TextLimits,
+    /// How membership reacts.
+    pub membership: MembershipSettings,
+    /// Where copies are put.
+    pub placement: PlacementSettings,
+}
+
+impl RawSettings {
+    /// Adds what the file says and is not said otherwise, fills in the defaults and checks all.
+    ///
+    /// # Errors
+    ///
+    /// [`SettingsError`] names the first setting that cannot be used.
+    pub fn check(self) -> Result<Settings, SettingsError> {
+        let raw = match &self.config {
+            Some(file) => {
+                let fail = |reason: String| SettingsError::File { file: file.display().to_string(), reason };
+                let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
+                let below: RawSettings = toml::from_str(&text).map_err(|error| fail(error.to_string()))?;
+                self.over(below)
+            }
+            None => self,
+        };
+        raw.fill()
+    }
+
+    /// These settings, and those of `below` where nothing is said here.
+    fn over(self, below: Self) -> Self {
+        Self {
+            config: self.config,
+            name: self.name.or(below.name),
+            cluster: self.cluster.or(below.cluster),
+            bind: self.bind.or(below.bind),
+            port: self.port.or(below.port),
+            peer_port: self.peer_port.or(below.peer_port),
+            announce_host: self.announce_host.or(below.announce_host),
+            join: self.join.or(below.join),
+            join_wait_max_ms: self.join_wait_max_ms.or(below.join_wait_max_ms),
+            copies: self.copies.or(below.copies),
+            weight: self.weight.or(below.weight),
+            max_memory: self.max_memory.or(below.max_memory),
+            max_items: self.max_items.or(below.max_items),
+            max_entry_bytes: self.max_entry_bytes.or(below.max_entry_bytes),
+            shards: self.shards.or(below.shards),
+            detection: self.detection.or(below.detection),
+            rereplicate_after_ms: self.rereplicate_after_ms.or(below.rereplicate_after_ms),
+            forget_after_ms: self.forget_after_ms.or(below.forget_after_ms),
+            failover_wait_max_ms: self.failover_wait_max_ms.or(below.failover_wait_max_ms),
+            waiting_max: self.waiting_max.or(below.waiting_max),
+            log: self.log.or(below.log),
+            log_format: self.log_format.or(below.log_format),
+        }
+    }
+
+    fn fill(self) -> Result<Settings, SettingsError> {
+        let bind = self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
+        let port = within("port", self.port.unwrap_or(DEFAULT_PORT), 1, u16::MAX)?;
+        let announce_host = match self.announce_host {
+            Some(host) => short("announce-host", host)?,
+            None if bind.is_unspecified() => {
+                return Err(refuse("announce-host", "not set", format!("set, since bind is {bind}")));
+            }
+            None => bind.to_string(),
+        };
+        let name = short("name", self.name.unwrap_or_else(|| format!("{announce_host}:{port}")))?;
+        let placement = PlacementSettings {
+            copies: within("copies", self.copies.unwrap_or(2), 1, 5)?,
+            rereplicate_after: millis("rereplicate-after-ms", self.rereplicate_after_ms, 10_000)?,
+            forget_after: millis("forget-after-ms", self.forget_after_ms, 600_000)?,
+            ..PlacementSettings::default()
+        };
+        if placement.forget_after < placement.rereplicate_after {
+            let bound = format!("at least rereplicate-after-ms, {}", placement.rereplicate_after.as_millis());
+            return Err(refuse("forget-after-ms", placement.forget_after.as_millis(), bound));
+        }
+        let membership = match self.detection.unwrap_or_default() {
+            Detection::Fast => MembershipSettings::fast(),
+            Detection::Normal => MembershipSettings::default(),
+            Detection::Cautious => MembershipSettings::cautious(),
+        };
+        let entry_bytes_max = within("max-entry-bytes", self.max_entry_bytes.unwrap_or(65_536), 16, 1 << 20)?;
+        Ok(Settings {
+            name,
+            cluster: short("cluster", self.cluster.unwrap_or_else(|| "cachegopher".to_owned()))?,
+            bind,
+            port,
+            peer_port: peer_port(self.peer_port, port)?,
+            announce_host,
+            join: self.join.unwrap_or_default().into_iter().map(seed).collect::<Result<_, _>>()?,
+            join_wait_max: millis("join-wait-max-ms", self.join_wait_max_ms, 3_000)?,
+            weight: within("weight", self.weight.unwrap_or(WEIGHT_ONE), 1, 1_000)?,
+            failover_wait_max: millis("failover-wait-max-ms", self.failover_wait_max_ms, 2_000)?,
+            waiting_max: within("waiting-max", self.waiting_max.unwrap_or(100_000), 1, 10_000_000)?,
+            log: self.log.unwrap_or_else(|| "info".to_owned()),
+            log_format: self.log_format.unwrap_or_default(),
+            store: store(self.max_memory.as_deref(), self.max_items, self.shards, entry_bytes_max)?,
+            text: TextLimits { entry_bytes_max },
+            membership,
+            placement,
+        })
+    }
+}
+
+fn refuse(setting: &'static str, value: impl Display, bound: String) -> SettingsError {
+    SettingsError::OutOfBound { setting, value: value.to_string(), bound }
+}
+
+fn within<T: PartialOrd + Display>(setting: &'static str, value: T, min: T, max: T) -> Result<T, SettingsError> {
+    match value >= min && value <= max {
+        true => Ok(value),
+        false => Err(refuse(setting, value, format!("{min} to {max}"))),
+    }
+}
+
+fn millis(setting: &'static str, value: Option<u64>, default: u64) -> Result<Duration, SettingsError> {
+    const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
+    within(setting, value.unwrap_or(default), 1, DAY_MS).map(Duration::from_millis)
+}
+
+/// Names go into every record, and records into datagrams.
+fn short(setting: &'static str, value: String) -> Result<String, SettingsError> {
+    let is_fine = !value.is_empty()
+        && value.len() <= NAME_BYTES_MAX
+        && !value.contains(|c: char| c.is_whitespace() || c.is_control());
+    match is_fine {
+        true => Ok(value),
+        false => Err(refuse(setting, format_args!("{value:?}"), format!("1 to {NAME_BYTES_MAX} bytes without white space"))),
+    }
+}
+
+fn peer_port(value: Option<u16>, port: u16) -> Result<u16, SettingsError> {
+    let peer_port = match (value, port.checked_add(PEER_PORT_OFFSET)) {
+        (Some(peer_port), _) | (None, Some(peer_port)) => peer_port,
+        (None, None) => {
+            let bound = format!("set, since port {port} + {PEER_PORT_OFFSET} is over {}", u16::MAX);
+            return Err(refuse("peer-port", "not set", bound));
+        }
+    };
+    match peer_port == 0 || peer_port == port {
+        true => Err(refuse("peer-port", peer_port, format!("1 to {} and not the client port", u16::MAX))),
+        false => Ok(peer_port),
+    }
+}
+
+fn seed(seed: String) -> Result<String, SettingsError> {
+    let is_address = seed.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    match is_address {
+        true => Ok(seed),
+        false => Err(refuse("join", format_args!("{seed:?}"), "host:port, with the peer port of a node".to_owned())),
+    }
+}
+
+fn store(
+    max_memory: Option<&str>,
+    items_max: Option<usize>,
+    shards: Option<usize>,
+    entry_bytes_max: usize,
+) -> Result<StoreSettings, SettingsError> {
+    let cores = std::thread::available_parallelism().map_or(2, usize::from);
+    let shard_count = within("shards", shards.unwrap_or(cores.clamp(2, 64)), 1, 64)?;
+    let text = max_memory.unwrap_or("256MB");
+    let memory_bytes_max = parse_bytes(text)
+        .ok_or_else(|| refuse("max-memory", format_args!("{text:?}"), "a number of bytes, KB, MB or GB".to_owned()))?;
+    // A shard must have room for its tables and several of the largest entries.
+    let min = shard_count * (1024 * 1024 + 8 * entry_bytes_max);
+    if memory_bytes_max < min {
+        return Err(refuse("max-memory", text, format!("at least {min} bytes for {shard_count} shards")));
+    }
+    let items_max = items_max.map(|items| within("max-items", items, shard_count, usize::MAX)).transpose()?;
+    Ok(StoreSettings { memory_bytes_max, items_max, shard_count })
+}
+
+/// `512`, `64KB`, `256MB`, `4GB`, in any case; units are powers of 1024.
+fn parse_bytes(text: &str) -> Option<usize> {
+    let upper = text.trim().to_ascii_uppercase();
+    let digits = upper.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let shift = match upper[digits.len()..].trim_end_matches('B').trim_end_matches('I') {
+        "" => 0,
+        "K" => 10,
+        "M" => 20,
+        "G" => 30,
+        _ => return None,
+    };
+    digits.trim().parse::<usize>().ok()?.checked_mul(1 << shift)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_told_nothing_uses_the_defaults() {
+        let settings = RawSettings::default().check().unwrap();
+        assert_eq!((settings.port, settings.peer_port), (31_337, 41_337));
+        assert_eq!(settings.name, "127.0.0.1:31337");
+        assert_eq!(settings.store.memory_bytes_max, 256 << 20);
+        assert_eq!(settings.placement.copies, 2);
+    }
+
+    #[test]
+    fn a_setting_out_of_its_bound_is_named_with_its_value_and_the_bound() {
+        let refused = |raw: RawSettings| raw.check().unwrap_err().to_string();
+        let raw = RawSettings { copies: Some(9), ..RawSettings::default() };
+        assert_eq!(refused(raw), "copies is 9, but must be 1 to 5");
+        let raw = RawSettings { max_memory: Some("lots".into()), ..RawSettings::default() };
+        assert_eq!(refused(raw), "max-memory is \"lots\", but must be a number of bytes, KB, MB or GB");
+        let raw = RawSettings { max_memory: Some("1MB".into()), shards: Some(2), ..RawSettings::default() };
+        assert!(refused(raw).starts_with("max-memory is 1MB, but must be at least "));
+        let raw = RawSettings { join: Some(vec!["nowhere".into()]), ..RawSettings::default() };
+        assert!(refused(raw).starts_with("join is \"nowhere\", but must be host:port"));
+        let raw = RawSettings { bind: Some("0.0.0.0".parse().unwrap()), ..RawSettings::default() };
+        assert!(refused(raw).starts_with("announce-host is not set, but must be set"));
+        let raw = RawSettings { port: Some(60_000), ..RawSettings::default() };
+        assert!(refused(raw).starts_with("peer-port is not set, but must be set, since port 60000"));
+        let raw = RawSettings { name: Some("a b".into()), ..RawSettings::default() };
+        assert!(refused(raw).starts_with("name is \"a b\", but must be 1 to 128 bytes"));
+    }
+
+    #[test]
+    fn what_is_said_on_the_command_line_counts_more_than_the_file() {
+        let below: RawSettings = toml::from_str("port = 4000\ncopies = 3\njoin = [\"a:1\", \"b:2\"]").unwrap();
+        let raw = RawSettings { port: Some(5_000), ..RawSettings::default() };
+        let settings = raw.over(below).fill().unwrap();
+        assert_eq!((settings.port, settings.placement.copies, settings.join.len()), (5_000, 3, 2));
+    }
+
+    #[test]
+    fn a_file_with_an_unknown_setting_is_refused() {
+        let error = toml::from_str::<RawSettings>("prot = 4000").unwrap_err();
+        assert!(error.to_string().contains("unknown field `prot`"));
+    }
+
+    #[test]
+    fn amounts_of_memory_are_read_with_their_unit() {
+        let read = ["512", "64kb", "256MB", "4GiB", " 1 G "].map(parse_bytes);
+        assert_eq!(read, [Some(512), Some(64 << 10), Some(256 << 20), Some(4 << 30), Some(1 << 30)]);
+        assert_eq!(["", "MB", "-1", "1TB", "1.5GB"].map(parse_bytes), [None; 5]);
+    }
+}
