@@ -364,7 +364,8 @@ impl Shard {
     }
 
     /// The memory in use: tables, chunks of slots (whether used or free), keys and values, each as
-    /// the allocator rounds it up. Tombstones are included.
+    /// the allocator rounds it up. Tombstones are included; pages that the allocator keeps for
+    /// later are not (measured: a tenth more while tables grow).
     pub fn memory_bytes(&self) -> usize {
         self.tables.memory_bytes() + self.slab.memory_bytes()
     }

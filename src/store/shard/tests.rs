@@ -149,6 +149,21 @@ fn an_older_value_does_not_come_back_when_a_newer_one_expires() {
 }
 
 #[test]
+fn an_expired_value_yields_to_one_of_its_own_version_noticed_or_not() {
+    let expiring = set_until("k", 5, "z", later(10));
+    for is_noticed in [false, true] {
+        let mut shard = shard();
+        let _ = shard.change(&expiring);
+        if is_noticed {
+            shard.get(partition(1), b"k", later(20));
+        }
+        assert_eq!(shard.apply(partition(1), &set("k", 5, "a"), later(20)), Applied::Newer);
+        assert_eq!(shard.apply(partition(1), &expiring, later(20)), Applied::Stale);
+        assert_eq!(shard.get(partition(1), b"k", later(20)), Some(&b"a"[..]));
+    }
+}
+
+#[test]
 fn a_value_that_outlived_the_age_of_tombstones_expires_without_a_trace() {
     let mut shard = shard();
     let _ = shard.change(&set_until("k", 0, "v", later(600_000)));
