@@ -19,9 +19,11 @@
 
 mod driver;
 mod identity;
+mod lives;
 mod packet;
 mod record;
 mod schedule;
+mod sending;
 mod settings;
 mod suspicion;
 mod view;
@@ -133,7 +135,7 @@ pub struct MembershipStats {
     pub suspicions: u64,
     /// Deaths declared by this node after a suspicion.
     pub accusations: u64,
-    /// Suspicions put off because the suspect answered by TCP or we heard nobody at all.
+    /// Suspicions put off: the suspect answered by TCP or was heard, or we heard nobody at all.
     pub reprieves: u64,
     /// Times that this node was away.
     pub stalls: u64,
