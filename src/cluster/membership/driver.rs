@@ -50,13 +50,6 @@ pub(super) struct Collected {
     pub(super) timers: Vec<(Timer<Identity>, Duration)>,
 }
 
-impl Collected {
-    /// Does not send what foca wanted to send to this member.
-    pub(super) fn withhold(&mut self, from: Identity) {
-        self.sends.retain(|(to, _)| *to != from);
-    }
-}
-
 impl foca::Runtime<Identity> for Collected {
     // The member list says more: see `View`.
     fn notify(&mut self, _: Notification<'_, Identity>) {}
@@ -94,6 +87,8 @@ pub struct Membership {
     /// When the last valid packet came, from whomever.
     pub(super) heard: Moment,
     pub(super) outbid: Option<Moment>,
+    /// Until when deaths may be taken back: see `forgive`.
+    pub(super) cut_off_until: Moment,
     pub(super) member_count: usize,
     pub(super) has_left: bool,
     pub(super) stats: MembershipStats,
@@ -132,6 +127,7 @@ impl Membership {
             record_cursor: None,
             heard: now,
             outbid: None,
+            cut_off_until: Moment::default(),
             member_count: 0,
             has_left: false,
             stats: MembershipStats::default(),
@@ -375,7 +371,7 @@ impl Membership {
     fn plan(&mut self, timer: Timer<Identity>, after: Duration, now: Moment, out: &mut Vec<Output>) {
         match timer {
             Timer::ChangeSuspectToDown { member_id, incarnation, .. } => {
-                self.raise_suspicion(member_id, incarnation, timer, now, out);
+                self.raise_suspicion(member_id, incarnation, now, out);
             }
             Timer::RemoveDown(identity) => {
                 // Only the latest counts, or a node that keeps dying would fill the schedule.

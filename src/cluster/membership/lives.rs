@@ -19,6 +19,8 @@ use crate::time::Moment;
 const OUTBID_PERIOD: Duration = Duration::from_secs(1);
 /// How long a death stands before the dead member's voice may undo it.
 const FORGIVE_AFTER: Duration = Duration::from_secs(1);
+/// How long a split takes to heal after the first voice from the other side.
+const HEAL_MAX: Duration = Duration::from_secs(5);
 
 impl Membership {
     /// Foca has given us a new life.
@@ -53,23 +55,31 @@ impl Membership {
         self.settle(now, out);
     }
 
-    /// A node that hears a dead member, while it has lost most of the others or all of them, was
-    /// itself the one cut off: it takes that death back. Otherwise both sides of a healed split
-    /// would have to begin new lives, because foca lets a dead member return only in a new one; so
-    /// the smaller side gives way. A death is taken back only after a while, since packets may be
-    /// underway longer than the life that sent them.
+    /// A node that hears a dead member, while it belongs to the smaller side of a split or did so a
+    /// moment ago, was itself the one cut off: it takes that death back. Otherwise both sides would
+    /// have to begin new lives, and the larger one would seem to die to a few. A death is taken back
+    /// only after a while, since packets may be underway longer than the life that sent them.
     pub(super) fn forgive(&mut self, identity: &Identity, now: Moment) {
-        let is_cut_off = self.member_count == 0 || 2 * (self.member_count + 1) < self.view.node_count() + 1;
+        if self.is_smaller_side() {
+            self.cut_off_until = now + HEAL_MAX;
+        }
         let is_old_death = self.view.node(identity.node).is_some_and(|known| {
             known.identity == *identity
                 && known.state == State::Down
                 && now.since(known.since) >= FORGIVE_AFTER
         });
-        if is_cut_off && is_old_death {
+        if now < self.cut_off_until && is_old_death {
             // The shell may have dropped its record with it: take the next one, new or not.
             self.records.book().forget(identity.node);
             let result = self.foca.handle_timer(Timer::RemoveDown(*identity), &mut self.collected);
             self.note_error(result);
         }
+    }
+
+    /// Whether we and our members are fewer than half of all nodes known, or just half without the
+    /// node of the smallest id: of two sides exactly one is the smaller, of more all may be.
+    fn is_smaller_side(&self) -> bool {
+        let (ours, all) = (self.member_count + 1, self.view.node_count() + 1);
+        2 * ours < all || (2 * ours == all && self.view.has_lost_smallest(self.identity.node))
     }
 }

@@ -11,7 +11,6 @@ use foca::Incarnation;
 use foca::Member;
 use foca::Message;
 use foca::State;
-use foca::Timer;
 
 use crate::cluster::membership::Membership;
 use crate::cluster::membership::Output;
@@ -38,8 +37,6 @@ pub(super) struct Suspicion {
     identity: Identity,
     incarnation: Incarnation,
     due: Moment,
-    /// Foca's own timer, handed back when the suspicion ends in death.
-    timer: Timer<Identity>,
     is_answered: bool,
     is_heard: bool,
     answers: u8,
@@ -100,7 +97,6 @@ impl Membership {
         &mut self,
         identity: Identity,
         incarnation: Incarnation,
-        timer: Timer<Identity>,
         now: Moment,
         out: &mut Vec<Output>,
     ) {
@@ -118,7 +114,6 @@ impl Membership {
             identity,
             incarnation,
             due,
-            timer,
             is_answered: false,
             is_heard: false,
             answers: 0,
@@ -179,19 +174,25 @@ impl Membership {
         out.push(Output::Check(suspicion.identity));
     }
 
+    /// Declares a suspect down. Not by foca's timer, for two reasons. (1) The timer would send
+    /// `TurnUndead`, also to who has refuted, and the accused believes it even from a node that it
+    /// holds for dead. A mere update is believed from living members only. (2) The timer would
+    /// queue the death for gossip even when we hear nobody: the queue would keep it until the
+    /// network is back, and then make members that live begin new lives.
     fn accuse(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         let Some(suspicion) = self.suspicions.remove(&identity.node) else { return };
         self.stats.accusations += 1;
-        let result = self.foca.handle_timer(suspicion.timer, &mut self.collected);
+        let update = Member::new(identity, suspicion.incarnation, State::Down);
+        let is_deaf = self.is_deaf(now);
+        let result = self.foca.apply_many(std::iter::once(update.clone()), !is_deaf, &mut self.collected);
         self.note_error(result);
-        // Foca would send its `TurnUndead`, which the accused believes even if it holds the accuser
-        // for dead: so a node that hears nobody could make everybody else begin a new life. A mere
-        // update is believed from living members only.
-        self.collected.withhold(identity);
         self.settle(now, out);
-        if self.view.node(identity.node).is_some_and(|k| k.identity == identity && k.state == State::Down) {
-            self.write_to(identity, Message::Gossip, Member::down(identity), out);
-            self.tell_all(Member::down(identity), out);
-        }
+        self.write_to(identity, Message::Gossip, update.clone(), out);
+        self.tell_all(update, out);
+    }
+
+    /// Whether nobody was heard for the time of a suspicion.
+    fn is_deaf(&self, now: Moment) -> bool {
+        now.since(self.heard) >= self.settings.suspicion
     }
 }

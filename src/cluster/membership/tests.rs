@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
@@ -269,6 +270,7 @@ fn a_split_heals_on_both_sides() {
     for (left, right) in shapes {
         let count = left.len() + right.len();
         let mut times = Vec::new();
+        let mut rejoins = vec![0; count];
         for seed in 0..if count < 10 { 20 } else { 3 } {
             let mut simulation = Simulation::joined(seed, count);
             simulation.split(left, right);
@@ -280,9 +282,59 @@ fn a_split_heals_on_both_sides() {
             times.push(took.unwrap_or_else(|| panic!("seed {seed}, {left:?} | {right:?}")));
             simulation.run(millis(5_000));
             assert!(simulation.is_complete(), "seed {seed}: stays whole");
+            (0..count).for_each(|i| rejoins[i] += simulation.membership(i).stats().rejoins);
         }
         println!("heal of {}|{}, (median, p95, max): {:?}", left.len(), right.len(), spread(times));
+        println!("    rejoins by node over all seeds: {rejoins:?}");
+        // The larger side keeps its lives.
+        if left.len() < right.len() {
+            assert!(right.iter().all(|index| rejoins[*index] == 0), "{rejoins:?}");
+        }
     }
+}
+
+#[test]
+fn whatever_happened_a_quiet_network_makes_the_cluster_whole() {
+    let mut times = Vec::new();
+    for seed in 0..100 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let count = rng.random_range(2..8);
+        let mut simulation = Simulation::joined(seed, count);
+        for index in 0..count {
+            simulation.with(index, |m, now, out| m.set_record(&[1; 100], now, out)).unwrap();
+        }
+        for round in 0..12 {
+            simulation.loss = rng.random_range(0.0..0.3);
+            let (one, other) = (rng.random_range(0..count), rng.random_range(0..count));
+            match rng.random_range(0..6) {
+                0 => simulation.heal(),
+                1 => simulation.split(&[one], &(0..count).filter(|i| *i != one).collect::<Vec<_>>()),
+                2 => drop((0..count).filter(|i| *i != one).map(|i| simulation.cuts.insert((i, one))).count()),
+                3 => simulation.stop(one, millis(rng.random_range(50..4_000))),
+                4 => {
+                    simulation.start(one, "ours", 100_000 * (round + 1));
+                    simulation.hosts[one].told.clear();
+                    simulation.with(one, |m, now, out| m.set_record(&[1; 100], now, out)).unwrap();
+                    let identity = simulation.identity(if one == other { (one + 1) % count } else { other });
+                    simulation.announce(one, identity);
+                }
+                _ => drop(simulation.cuts.insert((one, other))),
+            }
+            simulation.run(millis(rng.random_range(10..4_000)));
+        }
+        (simulation.loss, _) = (0.0, simulation.heal());
+        let took = simulation.run_until(millis(6_000), Simulation::is_complete);
+        times.push(took.unwrap_or_else(|| panic!("seed {seed}, {count} nodes: not whole")));
+        simulation.run(millis(5_000));
+        assert!(simulation.is_complete(), "seed {seed}: stays whole");
+        assert!(records_are_complete(&simulation, 100), "seed {seed}: records");
+        for index in 0..count {
+            let stats = simulation.membership(index).stats();
+            assert_eq!(stats.errors, BTreeMap::new(), "seed {seed}, node {index}");
+            assert_eq!(stats.dropped, BTreeMap::new(), "seed {seed}, node {index}");
+        }
+    }
+    println!("whole again after chaos, (median, p95, max): {:?}", spread(times));
 }
 
 #[test]

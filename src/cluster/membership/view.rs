@@ -108,6 +108,11 @@ impl View {
         self.known.len()
     }
 
+    /// Whether the smallest id of all, `own` included, belongs to a node that is down.
+    pub(super) fn has_lost_smallest(&self, own: NodeId) -> bool {
+        self.known.first_key_value().is_some_and(|(node, known)| *node < own && !known.is_active())
+    }
+
     /// What is known of a node.
     pub(super) fn node(&self, node: NodeId) -> Option<&Known> {
         self.known.get(&node)
