@@ -86,6 +86,8 @@ pub struct Membership {
     pub(super) record_cursor: Option<NodeId>,
     /// When the last valid packet came, from whomever.
     pub(super) heard: Moment,
+    /// When our present life began.
+    pub(super) life_since: Moment,
     pub(super) outbid: Option<Moment>,
     /// Until when deaths may be taken back: see `forgive`.
     pub(super) cut_off_until: Moment,
@@ -126,6 +128,7 @@ impl Membership {
             revision: 0,
             record_cursor: None,
             heard: now,
+            life_since: now,
             outbid: None,
             cut_off_until: Moment::default(),
             member_count: 0,
@@ -280,7 +283,7 @@ impl Membership {
     fn take_gossip(&mut self, payload: &[u8], now: Moment, out: &mut Vec<Output>) -> Result<(), PacketError> {
         let header: Header<Identity> =
             PostcardCodec.decode_header(payload).map_err(|_| PacketError::Malformed)?;
-        self.forgive(&header.src, now);
+        let is_healing = self.forgive(&header, now);
         let result = self.foca.handle_data(payload, &mut self.collected);
         let is_malformed = matches!(result, Err(Error::Decode(_) | Error::MalformedPacket));
         self.note_error(result);
@@ -288,6 +291,9 @@ impl Membership {
         self.heard = now;
         self.view.hear(header.src.node, now);
         self.note_voice(&header.src);
+        if is_healing {
+            self.knock(now, out);
+        }
         if is_malformed { Err(PacketError::Malformed) } else { Ok(()) }
     }
 
@@ -346,7 +352,7 @@ impl Membership {
     /// Takes over what foca has done since the last time.
     pub(super) fn settle(&mut self, now: Moment, out: &mut Vec<Output>) {
         if *self.foca.identity() != self.identity {
-            self.take_new_identity(out);
+            self.take_new_identity(now, out);
         }
         for (header, bytes) in self.records.book().drain_fresh() {
             let RecordHeader { node, generation, revision } = header;

@@ -5,6 +5,8 @@
 
 use std::time::Duration;
 
+use foca::Header;
+use foca::Message;
 use foca::State;
 use foca::Timer;
 
@@ -24,8 +26,9 @@ const HEAL_MAX: Duration = Duration::from_secs(5);
 
 impl Membership {
     /// Foca has given us a new life.
-    pub(super) fn take_new_identity(&mut self, out: &mut Vec<Output>) {
+    pub(super) fn take_new_identity(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.identity = *self.foca.identity();
+        self.life_since = now;
         self.stats.rejoins += 1;
         // Foca's timers of the former life are void.
         self.suspicions.clear();
@@ -57,23 +60,33 @@ impl Membership {
 
     /// A node that hears a dead member, while it belongs to the smaller side of a split or did so a
     /// moment ago, was itself the one cut off: it takes that death back. Otherwise both sides would
-    /// have to begin new lives, and the larger one would seem to die to a few. A death is taken back
-    /// only after a while, since packets may be underway longer than the life that sent them.
-    pub(super) fn forgive(&mut self, identity: &Identity, now: Moment) {
+    /// have to begin new lives, and the larger one would seem to die to a few. Returns whether it
+    /// did so. Two conditions keep others from returning unnoticed:
+    ///
+    /// 1. The dead member holds us for dead too, or already knows the life that we began since.
+    ///    Else it was not beyond a split but stopped, and must learn that it was given up.
+    /// 2. Some time has passed: packets may be underway longer than the life that sent them.
+    pub(super) fn forgive(&mut self, header: &Header<Identity>, now: Moment) -> bool {
         if self.is_smaller_side() {
             self.cut_off_until = now + HEAL_MAX;
         }
-        let is_old_death = self.view.node(identity.node).is_some_and(|known| {
-            known.identity == *identity
+        // These two are all that foca says to a member that it holds for dead.
+        let holds_us_dead = matches!(header.message, Message::Announce | Message::TurnUndead);
+        let identity = header.src;
+        let is_forgivable = self.view.node(identity.node).is_some_and(|known| {
+            known.identity == identity
                 && known.state == State::Down
+                && (holds_us_dead || self.life_since > known.since)
                 && now.since(known.since) >= FORGIVE_AFTER
         });
-        if now < self.cut_off_until && is_old_death {
+        let is_forgiven = now < self.cut_off_until && is_forgivable;
+        if is_forgiven {
             // The shell may have dropped its record with it: take the next one, new or not.
             self.records.book().forget(identity.node);
-            let result = self.foca.handle_timer(Timer::RemoveDown(*identity), &mut self.collected);
+            let result = self.foca.handle_timer(Timer::RemoveDown(identity), &mut self.collected);
             self.note_error(result);
         }
+        is_forgiven
     }
 
     /// Whether we and our members are fewer than half of all nodes known, or just half without the

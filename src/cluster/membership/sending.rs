@@ -100,9 +100,11 @@ impl Membership {
         }
     }
 
+    /// Announces us to nodes that are no members: those we were told of and those we knew.
     pub(super) fn knock(&mut self, now: Moment, out: &mut Vec<Output>) {
         let mut doors = self.seeds.clone();
         doors.extend(self.view.identities().map(|identity| (identity.node, identity)));
+        doors.retain(|node, _| !self.view.is_active(*node));
         let start = self.knock_cursor.checked_rem(doors.len()).unwrap_or(0);
         for identity in doors.values().cycle().skip(start).take(KNOCKS_MAX.min(doors.len())) {
             let result = self.foca.announce(*identity, &mut self.collected);

@@ -113,6 +113,11 @@ impl View {
         self.known.first_key_value().is_some_and(|(node, known)| *node < own && !known.is_active())
     }
 
+    /// Whether a node is a member, alive or suspect.
+    pub(super) fn is_active(&self, node: NodeId) -> bool {
+        self.known.get(&node).is_some_and(Known::is_active)
+    }
+
     /// What is known of a node.
     pub(super) fn node(&self, node: NodeId) -> Option<&Known> {
         self.known.get(&node)
