@@ -337,7 +337,9 @@ impl Membership {
         self.schedule.shift(|task, due| match task {
             Task::Foca(Timer::SendIndirectProbe { .. }) => now + settings.probe_rtt,
             Task::Foca(Timer::ProbeRandomMember(_)) => now + settings.probe_period,
-            Task::Accuse(_) => now + settings.suspicion,
+            // Later, too: an announcement that overtakes the gossip of (3) looks like that of a node
+            // beyond a split, whose death may be taken back without its learning of it.
+            Task::Accuse(_) | Task::Foca(Timer::PeriodicAnnounce(_)) => now + settings.suspicion,
             Task::Foca(_) | Task::Press(_) | Task::Tend | Task::SendRecord => due.max(now),
         });
         self.suspicions.values_mut().for_each(|suspicion| suspicion.put_off(now + settings.suspicion));

@@ -21,9 +21,6 @@ use crate::cluster::membership::NodeId;
 use crate::cluster::membership::Output;
 use crate::time::Moment;
 
-/// Datagrams that a stopped process' socket holds.
-const SOCKET_QUEUE_MAX: usize = 256;
-
 /// One host: a process, perhaps stopped or dead, and what its shell has been told.
 pub struct Host {
     pub addr: SocketAddr,
@@ -47,9 +44,12 @@ pub struct Simulation {
     pub cuts: BTreeSet<(usize, usize)>,
     /// Whether the process of a checked member answers by TCP, if it runs.
     pub tcp_answers: bool,
+    /// Datagrams that a stopped process' socket holds.
+    pub socket_queue_max: usize,
     settings: MembershipSettings,
     rng: StdRng,
-    wire: BTreeMap<(Moment, u64), (SocketAddr, Vec<u8>)>,
+    /// Datagrams underway.
+    pub wire: BTreeMap<(Moment, u64), (SocketAddr, Vec<u8>)>,
     sent: u64,
     trace: Xxh3,
 }
@@ -88,6 +88,7 @@ impl Simulation {
             delay: 100..600,
             cuts: BTreeSet::new(),
             tcp_answers: false,
+            socket_queue_max: 256,
             settings,
             rng: StdRng::seed_from_u64(seed),
             wire: BTreeMap::new(),
@@ -261,7 +262,7 @@ impl Simulation {
         let Some(index) = self.hosts.iter().position(|host| host.addr == to) else { return };
         let host = &mut self.hosts[index];
         match (host.stopped_until.is_some(), host.membership.is_some()) {
-            (true, _) if host.socket.len() < SOCKET_QUEUE_MAX => host.socket.push_back(bytes),
+            (true, _) if host.socket.len() < self.socket_queue_max => host.socket.push_back(bytes),
             (false, true) => self.with(index, |membership, now, out| {
                 let _ = membership.handle_packet(&bytes, now, out);
             }),

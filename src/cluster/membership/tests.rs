@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use foca::Member;
+use foca::Message;
+use foca::State;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -11,6 +14,7 @@ use rand::rngs::StdRng;
 use crate::cluster::membership::ClusterId;
 use crate::cluster::membership::Generation;
 use crate::cluster::membership::Identity;
+use crate::cluster::membership::MemberState;
 use crate::cluster::membership::Membership;
 use crate::cluster::membership::MembershipSettings;
 use crate::cluster::membership::Output;
@@ -142,10 +146,11 @@ fn a_short_stall_kills_nobody() {
 #[test]
 fn a_woken_node_accuses_nobody_and_rejoins_within_a_second() {
     let mut times = Vec::new();
-    for (seed, count) in (0..20).flat_map(|seed| [(seed, 2), (seed, 3), (seed, 5)]) {
+    for (seed, count) in (0..100).flat_map(|seed| [(seed, 2), (seed, 3), (seed, 5)]) {
         let mut simulation = Simulation::joined(seed, count);
         // Either of two, since the rules for the two halves of a split differ.
         let woken = seed as usize % 2;
+        simulation.socket_queue_max = if seed % 4 < 2 { 256 } else { 0 };
         let before = simulation.identity(woken);
         simulation.stop(woken, millis(5_000));
         simulation.run(millis(4_999));
@@ -165,6 +170,49 @@ fn a_woken_node_accuses_nobody_and_rejoins_within_a_second() {
         assert_eq!(rejoins[0].2, Output::Rejoined(simulation.identity(woken)));
     }
     println!("rejoin after a stall of 5 s, (median, p95, max): {:?}", spread(times));
+}
+
+#[test]
+fn a_node_that_stalled_while_it_probed_suspects_nobody() {
+    for seed in 0..50 {
+        let mut simulation = Simulation::joined(seed, 3);
+        // Slow enough for answers to be underway, or in the socket, when the process stops.
+        simulation.delay = 9_000..15_000;
+        simulation.run(millis(200 + 3 * seed));
+        simulation.stop(1, millis(170));
+        simulation.run(millis(1_000));
+        assert_eq!(simulation.membership(1).stats().suspicions, 0, "seed {seed}");
+    }
+}
+
+#[test]
+fn a_rejoined_node_that_hears_nothing_more_goes_on_probing() {
+    let mut simulation = Simulation::joined(1, 2);
+    simulation.socket_queue_max = 0;
+    simulation.stop(1, millis(2_000));
+    let has_rejoined = |s: &Simulation| s.membership(1).stats().rejoins == 1;
+    assert!(simulation.run_until(millis(2_100), has_rejoined).is_some());
+    simulation.split(&[0], &[1]);
+    simulation.wire.clear();
+    simulation.run(millis(1_500));
+    assert_eq!(simulation.membership(1).members().count(), 0, "found out that it is alone");
+}
+
+#[test]
+fn a_suspicion_that_nobody_follows_is_cleared_up() {
+    let mut simulation = Simulation::joined(1, 3);
+    let (suspect, listener) = (simulation.identity(1), simulation.identity(2));
+    let update = Member::new(suspect, 0, State::Suspect);
+    simulation.with(0, |m, _, out| m.write_to(listener, Message::Gossip, update, out));
+    simulation.run(millis(1));
+    // Its gossip is spent in vain, so the suspect does not hear of it by chance.
+    simulation.split(&[2], &[0, 1]);
+    simulation.run(millis(200));
+    simulation.heal();
+    let is_cleared = |s: &Simulation| s.membership(2).members().all(|m| m.state == MemberState::Alive);
+    assert!(!is_cleared(&simulation));
+    assert!(simulation.run_until(millis(1_000), is_cleared).is_some());
+    assert_eq!(simulation.deaths(), []);
 }
 
 #[test]
@@ -280,7 +328,7 @@ fn a_split_heals_on_both_sides() {
             assert!(simulation.is_complete_among(left), "seed {seed}");
             assert!(simulation.is_complete_among(right), "seed {seed}");
             simulation.heal();
-            let took = simulation.run_until(millis(3_000), Simulation::is_complete);
+            let took = simulation.run_until(millis(1_500), Simulation::is_complete);
             times.push(took.unwrap_or_else(|| panic!("seed {seed}, {left:?} | {right:?}")));
             simulation.run(millis(5_000));
             assert!(simulation.is_complete(), "seed {seed}: stays whole");
