@@ -624,6 +624,30 @@ fn who_leaves_is_down_at_once_and_does_not_come_back() {
 }
 
 #[test]
+fn two_processes_with_one_name_disturb_but_do_not_flood() {
+    let mut simulation = Simulation::joined(3, 4);
+    let identity = Identity { node: node(1), generation: Generation::from_raw(9_000), addr: addr(3) };
+    let (settings, rng) = (MembershipSettings::default(), StdRng::seed_from_u64(1));
+    let impostor = Membership::new(identity, ClusterId::of_name("ours"), settings, rng, simulation.now);
+    simulation.hosts[3].membership = Some(impostor);
+    let seed = simulation.identity(0);
+    simulation.announce(3, seed);
+    let before = simulation.membership(0).stats().clone();
+    simulation.run(Duration::from_secs(10));
+    let after = simulation.membership(0).stats();
+    let packets = (after.packets_out - before.packets_out + after.packets_in - before.packets_in) / 10;
+    println!("two processes with one name: {packets} packets/s at a third");
+    assert!(packets < 500, "{packets}");
+    assert!(simulation.membership(0).members().any(|member| member.identity == simulation.identity(2)));
+}
+
+#[test]
+fn the_driver_may_move_between_threads() {
+    const fn is_send<T: Send>() {}
+    is_send::<Membership>();
+}
+
+#[test]
 fn a_forgotten_node_is_not_called_any_more() {
     let mut simulation = Simulation::joined(3, 2);
     simulation.kill(1);
