@@ -12,7 +12,6 @@ use foca::Error;
 use foca::Foca;
 use foca::Header;
 use foca::Member;
-use foca::Message;
 use foca::Notification;
 use foca::PostcardCodec;
 use foca::State;
@@ -24,13 +23,11 @@ use crate::cluster::membership::MembershipSettings;
 use crate::cluster::membership::MembershipStats;
 use crate::cluster::membership::Output;
 use crate::cluster::membership::identity::ClusterId;
-use crate::cluster::membership::identity::Generation;
 use crate::cluster::membership::identity::Identity;
 use crate::cluster::membership::identity::NodeId;
 use crate::cluster::membership::packet::Kind;
 use crate::cluster::membership::packet::PacketError;
 use crate::cluster::membership::packet::open;
-use crate::cluster::membership::packet::seal;
 use crate::cluster::membership::record::RECORD_BYTES_MAX;
 use crate::cluster::membership::record::RecordHeader;
 use crate::cluster::membership::record::RecordTooLong;
@@ -42,23 +39,15 @@ use crate::cluster::membership::view::View;
 use crate::time::Moment;
 
 /// How often a node that is alone knocks at others, and stray suspicions are cleared up.
-const TEND_PERIOD: Duration = Duration::from_millis(500);
-/// The most nodes that a lonely node knocks at in one period.
-const KNOCKS_MAX: usize = 16;
-/// The most members that hear of a death directly; gossip reaches the others.
-const TOLD_MAX: usize = 64;
+pub(super) const TEND_PERIOD: Duration = Duration::from_millis(500);
 /// Every member gets our record again within this time, or later in large clusters.
-const RECORD_ROUND_MIN: Duration = Duration::from_secs(2);
-/// What each member adds to that time.
-const RECORD_ROUND_PER_MEMBER: Duration = Duration::from_millis(100);
-/// At most once in this time does a node outbid another life of itself that others believe in.
-const OUTBID_PERIOD: Duration = Duration::from_secs(1);
+pub(super) const RECORD_ROUND_MIN: Duration = Duration::from_secs(2);
 
 /// What foca asked for during one call.
 #[derive(Debug, Default)]
 pub(super) struct Collected {
-    sends: Vec<(Identity, Vec<u8>)>,
-    timers: Vec<(Timer<Identity>, Duration)>,
+    pub(super) sends: Vec<(Identity, Vec<u8>)>,
+    pub(super) timers: Vec<(Timer<Identity>, Duration)>,
 }
 
 impl foca::Runtime<Identity> for Collected {
@@ -79,27 +68,31 @@ impl foca::Runtime<Identity> for Collected {
 /// A node whose clock went back starts with a generation that the others hold for a former life.
 /// They tell it of the one they know, and it goes on with the generation after that.
 pub struct Membership {
-    cluster: ClusterId,
+    pub(super) cluster: ClusterId,
     pub(super) settings: MembershipSettings,
-    identity: Identity,
+    pub(super) identity: Identity,
     pub(super) foca: Foca<Identity, PostcardCodec, StdRng, SharedRecords>,
     pub(super) collected: Collected,
     pub(super) schedule: Schedule,
     pub(super) view: View,
     pub(super) suspicions: BTreeMap<NodeId, Suspicion>,
     /// The identities that we were told to join through.
-    seeds: BTreeMap<NodeId, Identity>,
-    knock_cursor: usize,
-    records: SharedRecords,
-    own_bytes: Option<Vec<u8>>,
-    own_record: Option<Vec<u8>>,
-    revision: u64,
-    record_cursor: Option<NodeId>,
+    pub(super) seeds: BTreeMap<NodeId, Identity>,
+    pub(super) knock_cursor: usize,
+    pub(super) records: SharedRecords,
+    pub(super) own_bytes: Option<Vec<u8>>,
+    pub(super) own_record: Option<Vec<u8>>,
+    pub(super) revision: u64,
+    pub(super) record_cursor: Option<NodeId>,
     /// When the last valid packet came, from whomever.
     pub(super) heard: Moment,
-    outbid: Option<Moment>,
-    member_count: usize,
-    has_left: bool,
+    /// When our present life began.
+    pub(super) life_since: Moment,
+    pub(super) outbid: Option<Moment>,
+    /// Until when deaths may be taken back: see `forgive`.
+    pub(super) cut_off_until: Moment,
+    pub(super) member_count: usize,
+    pub(super) has_left: bool,
     pub(super) stats: MembershipStats,
 }
 
@@ -135,7 +128,9 @@ impl Membership {
             revision: 0,
             record_cursor: None,
             heard: now,
+            life_since: now,
             outbid: None,
+            cut_off_until: Moment::default(),
             member_count: 0,
             has_left: false,
             stats: MembershipStats::default(),
@@ -288,12 +283,17 @@ impl Membership {
     fn take_gossip(&mut self, payload: &[u8], now: Moment, out: &mut Vec<Output>) -> Result<(), PacketError> {
         let header: Header<Identity> =
             PostcardCodec.decode_header(payload).map_err(|_| PacketError::Malformed)?;
+        let is_healing = self.forgive(&header, now);
         let result = self.foca.handle_data(payload, &mut self.collected);
         let is_malformed = matches!(result, Err(Error::Decode(_) | Error::MalformedPacket));
         self.note_error(result);
         self.settle(now, out);
         self.heard = now;
         self.view.hear(header.src.node, now);
+        self.note_voice(&header.src);
+        if is_healing {
+            self.knock(now, out);
+        }
         if is_malformed { Err(PacketError::Malformed) } else { Ok(()) }
     }
 
@@ -337,7 +337,9 @@ impl Membership {
         self.schedule.shift(|task, due| match task {
             Task::Foca(Timer::SendIndirectProbe { .. }) => now + settings.probe_rtt,
             Task::Foca(Timer::ProbeRandomMember(_)) => now + settings.probe_period,
-            Task::Accuse(_) => now + settings.suspicion,
+            // Later, too: an announcement that overtakes the gossip of (3) looks like that of a node
+            // beyond a split, whose death may be taken back without its learning of it.
+            Task::Accuse(_) | Task::Foca(Timer::PeriodicAnnounce(_)) => now + settings.suspicion,
             Task::Foca(_) | Task::Press(_) | Task::Tend | Task::SendRecord => due.max(now),
         });
         self.suspicions.values_mut().for_each(|suspicion| suspicion.put_off(now + settings.suspicion));
@@ -352,14 +354,14 @@ impl Membership {
     /// Takes over what foca has done since the last time.
     pub(super) fn settle(&mut self, now: Moment, out: &mut Vec<Output>) {
         if *self.foca.identity() != self.identity {
-            self.take_new_identity(out);
+            self.take_new_identity(now, out);
         }
         for (header, bytes) in self.records.book().drain_fresh() {
             let RecordHeader { node, generation, revision } = header;
             out.push(Output::Record { node, generation, revision, bytes });
         }
         let told = out.len();
-        let rival = self.view.compare(self.foca.iter_membership_state(), self.identity.node, out);
+        let rival = self.view.compare(self.foca.iter_membership_state(), self.identity.node, now, out);
         let newcomers: Vec<Identity> = out[told..].iter().filter_map(newcomer).collect();
         for (timer, after) in std::mem::take(&mut self.collected.timers) {
             self.plan(timer, after, now, out);
@@ -377,7 +379,7 @@ impl Membership {
     fn plan(&mut self, timer: Timer<Identity>, after: Duration, now: Moment, out: &mut Vec<Output>) {
         match timer {
             Timer::ChangeSuspectToDown { member_id, incarnation, .. } => {
-                self.raise_suspicion(member_id, incarnation, timer, now, out);
+                self.raise_suspicion(member_id, incarnation, now, out);
             }
             Timer::RemoveDown(identity) => {
                 // Only the latest counts, or a node that keeps dying would fill the schedule.
@@ -394,91 +396,6 @@ impl Membership {
         }
     }
 
-    fn forward_sends(&mut self, out: &mut Vec<Output>) {
-        for (to, payload) in std::mem::take(&mut self.collected.sends) {
-            // Foca lists our former lives as down and would announce us to ourselves.
-            if to.node == self.identity.node {
-                continue;
-            }
-            // Foca is about to tell a life that we hold for a former one that it is down. It must
-            // hear first which life we know, or it could never choose a later one.
-            let later = self.view.node(to.node).filter(|known| known.identity.generation > to.generation);
-            if let Some(update) = later.map(|known| known.as_member()) {
-                self.write_to(to, Message::Gossip, update, out);
-            }
-            self.send(to, Kind::Gossip, &payload, out);
-        }
-    }
-
-    fn send(&mut self, to: Identity, kind: Kind, payload: &[u8], out: &mut Vec<Output>) {
-        let bytes = seal(self.cluster, kind, payload);
-        self.stats.packets_out += 1;
-        self.stats.bytes_out += bytes.len() as u64;
-        out.push(Output::Send { to: to.addr, bytes });
-    }
-
-    /// Sends a message of our own making that carries one update. Our incarnation, which foca does
-    /// not reveal, is given as 0: the receiver keeps the greater one.
-    pub(super) fn write_to(
-        &mut self,
-        to: Identity,
-        message: Message<Identity>,
-        update: Member<Identity>,
-        out: &mut Vec<Output>,
-    ) {
-        let header = Header { src: self.identity, src_incarnation: 0, dst: to, message };
-        let mut payload = Vec::with_capacity(128);
-        let result = PostcardCodec.encode_header(&header, &mut payload).and_then(|()| {
-            payload.extend_from_slice(&1u16.to_be_bytes());
-            PostcardCodec.encode_member(&update, &mut payload)
-        });
-        match result {
-            Ok(()) => self.send(to, Kind::Gossip, &payload, out),
-            Err(_) => *self.stats.errors.entry("encode").or_default() += 1,
-        }
-    }
-
-    /// Tells every member, up to a bound, what is too urgent for gossip.
-    pub(super) fn tell_all(&mut self, update: Member<Identity>, out: &mut Vec<Output>) {
-        let members: Vec<Identity> = self.view.active().map(|m| m.identity).take(TOLD_MAX).collect();
-        for to in members {
-            self.write_to(to, Message::Gossip, update.clone(), out);
-        }
-    }
-
-    /// Foca has given us a new life.
-    fn take_new_identity(&mut self, out: &mut Vec<Output>) {
-        self.identity = *self.foca.identity();
-        self.stats.rejoins += 1;
-        // Foca's timers of the former life are void.
-        self.suspicions.clear();
-        self.schedule.remove(|task| matches!(task, Task::Accuse(_) | Task::Press(_)));
-        out.push(Output::Rejoined(self.identity));
-        // Before foca's datagrams: who has our record first never sees a life that holds nothing.
-        if self.own_bytes.is_some() {
-            self.publish_record();
-            let members: Vec<Identity> = self.view.active().map(|m| m.identity).take(TOLD_MAX).collect();
-            members.into_iter().for_each(|to| self.send_record(to, out));
-        }
-        // Foca would stay idle until the next packet for the new life, which nobody may know of.
-        let result = self.foca.apply_many(std::iter::empty(), false, &mut self.collected);
-        self.note_error(result);
-    }
-
-    /// Others believe in another life of this node, not before ours: our clock went back, or a
-    /// second process has our name. We go on with a later one.
-    fn outbid(&mut self, rival: Generation, now: Moment, out: &mut Vec<Output>) {
-        let is_allowed = self.outbid.is_none_or(|before| now.since(before) >= OUTBID_PERIOD);
-        if rival < self.identity.generation || !is_allowed || self.has_left {
-            return;
-        }
-        self.outbid = Some(now);
-        let identity = Identity { generation: rival.next(), ..self.identity };
-        let result = self.foca.change_identity(identity, &mut self.collected);
-        self.note_error(result);
-        self.settle(now, out);
-    }
-
     fn note_member_count(&mut self, out: &mut Vec<Output>) {
         let before = std::mem::replace(&mut self.member_count, self.foca.num_members());
         if before == self.member_count {
@@ -490,64 +407,6 @@ impl Membership {
             (_, _) => {}
         }
         let result = self.foca.set_config(self.settings.config(self.member_count + 1));
-        self.note_error(result);
-    }
-
-    /// Knocks at others while alone; clears up suspicions that nobody follows: those that ended
-    /// with a former life of ours, and others' whose refutation was lost on its way to us.
-    fn tend(&mut self, now: Moment, out: &mut Vec<Output>) {
-        self.schedule.add(now + TEND_PERIOD, Task::Tend);
-        match self.member_count {
-            0 => self.knock(now, out),
-            _ => {
-                let stray = |m: &&Member<Identity>| {
-                    m.state() == State::Suspect && !self.suspicions.contains_key(&m.id().node)
-                };
-                let strays: Vec<Member<Identity>> =
-                    self.foca.iter_members().filter(stray).take(KNOCKS_MAX).cloned().collect();
-                strays.iter().for_each(|member| self.press(*member.id(), member.incarnation(), out));
-            }
-        }
-    }
-
-    fn knock(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let mut doors = self.seeds.clone();
-        doors.extend(self.view.identities().map(|identity| (identity.node, identity)));
-        let start = self.knock_cursor.checked_rem(doors.len()).unwrap_or(0);
-        for identity in doors.values().cycle().skip(start).take(KNOCKS_MAX.min(doors.len())) {
-            let result = self.foca.announce(*identity, &mut self.collected);
-            self.note_error(result);
-        }
-        self.knock_cursor = start + KNOCKS_MAX;
-        self.settle(now, out);
-    }
-
-    /// Sends our record to one member after the other, a round in `max(2 s, N/10 s)`: repairs what
-    /// gossip has lost.
-    fn send_record_round(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let count = u32::try_from(self.member_count.max(1)).unwrap_or(u32::MAX);
-        let round = RECORD_ROUND_MIN.max(RECORD_ROUND_PER_MEMBER.saturating_mul(count));
-        self.schedule.add(now + round / count, Task::SendRecord);
-        if let Some(to) = self.view.next_active(self.record_cursor) {
-            self.record_cursor = Some(to.node);
-            self.send_record(to, out);
-        }
-    }
-
-    fn send_record(&mut self, to: Identity, out: &mut Vec<Output>) {
-        if let Some(record) = self.own_record.clone() {
-            self.send(to, Kind::Record, &record, out);
-        }
-    }
-
-    /// Makes our record anew, later than all before, and gives it to gossip.
-    fn publish_record(&mut self) {
-        let Some(bytes) = &self.own_bytes else { return };
-        self.revision += 1;
-        let Identity { node, generation, .. } = self.identity;
-        let record = RecordHeader { node, generation, revision: self.revision }.seal(bytes);
-        let result = self.foca.add_broadcast(&record).map(drop);
-        self.own_record = Some(record);
         self.note_error(result);
     }
 

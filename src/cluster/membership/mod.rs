@@ -11,17 +11,23 @@
 //! 3. News are repeated `max(8, 4·log10(N+1)+4)` times, and a death also goes to everybody at once.
 //! 4. Who was away blames itself: timers that fire late are armed anew instead of accusing. Who
 //!    hears nothing from three or more others doubts its own ears first.
-//! 5. A death by timeout alone asks for one check by TCP, which runs beside the suspicion.
-//! 6. The shell hears of a node's former life ending before it hears of the next one beginning.
-//! 7. Nothing is learned from packets that are corrupt or another cluster's; foca's errors are
+//! 5. A death by timeout alone asks for one check by TCP, which runs beside the suspicion. An
+//!    answer, or a packet from the suspect, puts the death off a bounded number of times.
+//! 6. The shell hears of a node's former life ending before it hears of the next one beginning,
+//!    and, where the network keeps the order, gets the new life's record before either.
+//! 7. After a split only the smaller side has to begin new lives; a node that was stopped and given
+//!    up always does.
+//! 8. Nothing is learned from packets that are corrupt or another cluster's; foca's errors are
 //!    counted and end nothing.
-//! 8. A node that has left does not come back, whatever it receives.
+//! 9. A node that has left does not come back, whatever it receives.
 
 mod driver;
 mod identity;
+mod lives;
 mod packet;
 mod record;
 mod schedule;
+mod sending;
 mod settings;
 mod suspicion;
 mod view;
@@ -59,18 +65,20 @@ pub enum Output {
         /// The whole datagram.
         bytes: Vec<u8>,
     },
-    /// A member is there, for the first time or in a new life.
+    /// A member is there, for the first time, in a new life, or in the same life after all.
     Alive(Identity),
     /// Somebody could not reach this member; it counts as alive until it is down.
     Suspect(Identity),
     /// A suspect has answered.
     Refuted(Identity),
-    /// This life of a member is over: it died, left, or a later life has begun.
+    /// This life of a member is over: it died, left, or a later life has begun. Only a node that
+    /// was itself cut off may see the same life again.
     Down(Identity),
     /// Verify by TCP that this member is alive, and call [`Membership::peer_answered`] if so. A
     /// stopped process still accepts connections: only an answer from the process counts.
     Check(Identity),
-    /// A node says something new about itself. May come before the [`Output::Alive`] of its life.
+    /// A node says something new about itself. May come before the [`Output::Alive`] of its life:
+    /// to be kept by node and generation, whether that life is known or not.
     Record {
         /// The node.
         node: NodeId,
@@ -133,7 +141,7 @@ pub struct MembershipStats {
     pub suspicions: u64,
     /// Deaths declared by this node after a suspicion.
     pub accusations: u64,
-    /// Suspicions put off because the suspect answered by TCP or we heard nobody at all.
+    /// Suspicions put off: the suspect answered by TCP or was heard, or we heard nobody at all.
     pub reprieves: u64,
     /// Times that this node was away.
     pub stalls: u64,

@@ -24,6 +24,8 @@ pub(super) struct Known {
     pub(super) identity: Identity,
     pub(super) incarnation: Incarnation,
     pub(super) state: State,
+    /// Since when it is in this state.
+    pub(super) since: Moment,
     heard: Option<Moment>,
 }
 
@@ -54,25 +56,27 @@ impl View {
         &mut self,
         members: impl Iterator<Item = &'a Member<Identity>>,
         own: NodeId,
+        now: Moment,
         out: &mut Vec<Output>,
     ) -> Option<Generation> {
         let mut rival = None;
         for member in members {
             match member.id().node == own {
                 true => rival = Some(member.id().generation),
-                false => self.compare_one(member, out),
+                false => self.compare_one(member, now, out),
             }
         }
         rival
     }
 
-    fn compare_one(&mut self, member: &Member<Identity>, out: &mut Vec<Output>) {
+    fn compare_one(&mut self, member: &Member<Identity>, now: Moment, out: &mut Vec<Output>) {
         let identity = *member.id();
         // A node not known yet is as one whose life before has ended.
         let known = self.known.entry(identity.node).or_insert(Known {
             identity,
             incarnation: member.incarnation(),
             state: State::Down,
+            since: now,
             heard: None,
         });
         if known.identity != identity {
@@ -92,8 +96,26 @@ impl View {
             }
             (State::Alive, State::Alive) | (State::Suspect, State::Suspect) | (State::Down, State::Down) => {}
         }
+        if known.state != member.state() {
+            known.since = now;
+        }
         known.state = member.state();
         known.incarnation = member.incarnation();
+    }
+
+    /// How many nodes were ever met and not forgotten.
+    pub(super) fn node_count(&self) -> usize {
+        self.known.len()
+    }
+
+    /// Whether the smallest id of all, `own` included, belongs to a node that is down.
+    pub(super) fn has_lost_smallest(&self, own: NodeId) -> bool {
+        self.known.first_key_value().is_some_and(|(node, known)| *node < own && !known.is_active())
+    }
+
+    /// Whether a node is a member, alive or suspect.
+    pub(super) fn is_active(&self, node: NodeId) -> bool {
+        self.known.get(&node).is_some_and(Known::is_active)
     }
 
     /// What is known of a node.
@@ -168,7 +190,7 @@ mod tests {
     fn told(view: &mut View, generation: u64, incarnation: u16, state: State) -> Vec<Output> {
         let mut out = Vec::new();
         let member = Member::new(identity(generation), incarnation, state);
-        view.compare(std::iter::once(&member), NodeId::from_raw(1), &mut out);
+        view.compare(std::iter::once(&member), NodeId::from_raw(1), Moment::default(), &mut out);
         out
     }
 
