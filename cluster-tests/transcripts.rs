@@ -13,12 +13,12 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use bytes::BytesMut;
 use cachegopher::command::Codec;
-use cachegopher::protocol;
 use cachegopher::command::Command;
 use cachegopher::command::Refusal;
 use cachegopher::command::Reply;
 use cachegopher::command::Verb;
 use cachegopher::command::help_lines;
+use cachegopher::protocol;
 use cachegopher::protocol::Request;
 use cachegopher::protocol::text::TextDecoder;
 use cachegopher::protocol::text::TextLimits;
@@ -156,6 +156,7 @@ fn the_specification_names_every_error() {
         Refusal::NoMemory { bytes: 1, bytes_max: 2 },
         Refusal::NoPrimary { partition: 1, waited_ms: 2 },
         Refusal::TooManyWaiting { waiting: 1 },
+        Refusal::Incomplete { count: 7 },
         Refusal::Unknown,
     ];
     for refusal in refusals {

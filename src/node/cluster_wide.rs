@@ -121,7 +121,8 @@ pub async fn flush_here(context: &Context, partitions: PartitionSet) -> Partitio
     let mut waiting = Vec::new();
     for shard in &context.shards {
         let (reply, flushed) = oneshot::channel();
-        let flush = Flush { partitions: Arc::clone(&partitions), next: 0, flushed: PartitionSet::new(), reply };
+        let flush =
+            Flush { partitions: Arc::clone(&partitions), next: 0, flushed: PartitionSet::new(), reply };
         shard.cast(shard::Message::Flush(flush));
         waiting.push(flushed);
     }

@@ -86,19 +86,21 @@ impl Connection {
         loop {
             let is_served = tokio::select! {
                 biased;
-                () = hung_up(&mut hang_up, epoch) => return Ok(()),
+                () = hung_up(&mut hang_up, epoch, false) => return Ok(()),
                 served = self.serve_input() => served?,
             };
             if !is_served || hang_up.borrow().is_stopping {
                 return self.socket.shutdown().await;
             }
             self.input.reserve(READ_BYTES);
-            tokio::select! {
+            let has_input = tokio::select! {
                 biased;
-                () = hung_up(&mut hang_up, epoch) => return Ok(()),
-                read = self.socket.read_buf(&mut self.input) => if read? == 0 { return Ok(()) },
-                // Nothing is under way: the node that stops may close.
-                _ = hang_up.wait_for(|hang_up| hang_up.is_stopping) => {}
+                // Nothing is under way: a node that stops may close too.
+                () = hung_up(&mut hang_up, epoch, true) => false,
+                read = self.socket.read_buf(&mut self.input) => read? > 0,
+            };
+            if !has_input {
+                return self.socket.shutdown().await;
             }
         }
     }
@@ -207,8 +209,8 @@ impl Connection {
     }
 }
 
-/// Returns when the node hangs up on connections of this epoch.
-async fn hung_up(hang_up: &mut watch::Receiver<HangUp>, epoch: u64) {
+/// Returns when the node hangs up on connections of this epoch, or, for one that is idle, stops.
+async fn hung_up(hang_up: &mut watch::Receiver<HangUp>, epoch: u64, is_idle: bool) {
     // The sender lives as long as the node: an error ends the connection too.
-    let _ = hang_up.wait_for(|hang_up| hang_up.epoch != epoch).await;
+    let _ = hang_up.wait_for(|now| now.epoch != epoch || (is_idle && now.is_stopping)).await;
 }

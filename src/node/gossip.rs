@@ -159,7 +159,7 @@ impl Actor for Gossip {
             Message::Time => membership.handle_time(now, &mut out),
             Message::Announce(identity) => membership.announce(identity, now, &mut out),
             Message::PeerGone(identity) => membership.peer_gone(identity, now, &mut out),
-            Message::PeerAnswered(identity) => membership.peer_answered(identity, now, &mut out),
+            Message::PeerAnswered(identity) => membership.peer_answered(identity),
             Message::Record(record) => self.set_record(&record, now, state, &mut out),
             Message::Leave(done) => {
                 membership.leave(now, &mut out);

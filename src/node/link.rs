@@ -255,7 +255,9 @@ impl LinkReader {
                     on_applied(number);
                     continue;
                 }
-                Response::Forwarded { id, .. } | Response::Scanned { id, .. } | Response::Flushed { id, .. } => id,
+                Response::Forwarded { id, .. }
+                | Response::Scanned { id, .. }
+                | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };
             let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);

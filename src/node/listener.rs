@@ -21,11 +21,17 @@ use crate::node::net::TcpStream;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts connections until it is dropped. An error ends nothing: it passes.
-pub async fn accept_forever(listener: Arc<TcpListener>, what: &'static str, mut accepted: impl FnMut(TcpStream)) {
+pub async fn accept_forever(
+    listener: Arc<TcpListener>,
+    what: &'static str,
+    mut accepted: impl FnMut(TcpStream),
+) {
     loop {
         match listener.accept().await {
             Ok((socket, _)) => accepted(socket),
-            Err(error) if is_about_the_client(&error) => debug!(what, %error, "connection gone before it began"),
+            Err(error) if is_about_the_client(&error) => {
+                debug!(what, %error, "connection gone before it began")
+            }
             Err(error) => {
                 error!(what, %error, "connection not accepted");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -92,7 +98,11 @@ impl Actor for Listener {
         Ok(())
     }
 
-    async fn post_stop(&self, _: ActorRef<Message>, accept: &mut Self::State) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        _: ActorRef<Message>,
+        accept: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
         accept.abort();
         Ok(())
     }

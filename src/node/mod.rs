@@ -197,8 +197,10 @@ impl Node {
         if tokio::time::timeout(LEAVE_WAIT_MAX, left).await.is_err() {
             warn!(waited_ms = LEAVE_WAIT_MAX.as_millis(), "not all roles could be handed over");
         }
-        self.drain(|context| context.peers.all().iter().all(|peer| peer.link().is_none() || peer.waiting_bytes() == 0))
-            .await;
+        self.drain(|context| {
+            context.peers.all().iter().all(|peer| peer.link().is_none() || peer.waiting_bytes() == 0)
+        })
+        .await;
         self.supervisor.cast(supervisor::Message::CloseListener).ok();
         self.context.hang_up.send_modify(|hang_up| hang_up.is_stopping = true);
         self.drain(|context| {
@@ -241,7 +243,8 @@ fn open_gossip(address: SocketAddr) -> Result<std::net::UdpSocket, NodeError> {
 /// The address that other nodes are told.
 async fn announced(settings: &Settings) -> Result<SocketAddr, NodeError> {
     let host = (settings.announce_host.as_str(), settings.peer_port);
-    let fail = |error| NodeError::Socket { what: "announced host", address: settings.announce_host.clone(), error };
+    let fail =
+        |error| NodeError::Socket { what: "announced host", address: settings.announce_host.clone(), error };
     let mut addresses = net::lookup_host(host).await.map_err(fail)?;
     let is_same_family = |address: &SocketAddr| address.is_ipv4() == settings.bind.is_ipv4();
     addresses.find(is_same_family).ok_or_else(|| fail(io::ErrorKind::AddrNotAvailable.into()))

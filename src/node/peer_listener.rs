@@ -68,7 +68,11 @@ impl Actor for PeerListener {
         Ok(tokio::spawn(accept))
     }
 
-    async fn post_stop(&self, _: ActorRef<Message>, accept: &mut Self::State) -> Result<(), ActorProcessingErr> {
+    async fn post_stop(
+        &self,
+        _: ActorRef<Message>,
+        accept: &mut Self::State,
+    ) -> Result<(), ActorProcessingErr> {
         accept.abort();
         Ok(())
     }

@@ -115,7 +115,7 @@ impl Actor for PlacementActor {
         placement: Placement,
     ) -> Result<State, ActorProcessingErr> {
         self.context.placement.lead_to(myself.clone());
-        let _ = myself.send_interval(Placement::TICK, || Message::Tick);
+        drop(myself.send_interval(Placement::TICK, || Message::Tick));
         Ok(State { placement, leaving: None })
     }
 
@@ -252,12 +252,11 @@ impl PlacementActor {
     }
 
     fn disconnect(&self, identity: Identity) {
-        if let Some(peer) = self.context.peers.find(identity.node) {
-            if peer.identity() == Some(identity) {
-                peer.set_identity(None);
-                peer.set_link(None);
-                peer.sender.cast(replication_sender::Message::Down);
-            }
+        let peer = self.context.peers.find(identity.node);
+        if let Some(peer) = peer.filter(|peer| peer.identity() == Some(identity)) {
+            peer.set_identity(None);
+            peer.set_link(None);
+            peer.sender.cast(replication_sender::Message::Down);
         }
     }
 
@@ -306,4 +305,3 @@ impl PlacementActor {
         view.member(node).map_or_else(|| node.to_string(), |member| member.record.name.clone())
     }
 }
-

@@ -141,7 +141,9 @@ impl ReplicationReceiver {
                 }
             }
             StreamItem::HandOver(given) => {
-                self.context.placement.cast(placement::Message::HandedOver { by: node, given: Box::new(given) });
+                self.context
+                    .placement
+                    .cast(placement::Message::HandedOver { by: node, given: Box::new(given) });
             }
             StreamItem::Change(_) | StreamItem::Flushed { .. } => {}
         }
@@ -186,7 +188,9 @@ pub async fn serve(
                 }
             }
             Request::Forward { id, codec, commands } => {
-                let Ok(permit) = Arc::clone(&requests).acquire_owned().await else { return PeerError::Closed };
+                let Ok(permit) = Arc::clone(&requests).acquire_owned().await else {
+                    return PeerError::Closed;
+                };
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {
                     let response = forward(&context, id, codec, commands).await;
@@ -210,7 +214,9 @@ pub async fn serve(
             Request::Pull { id, wants } => pull(&context, peer.node, id, wants),
             Request::TakeOver { partitions } => {
                 let by = peer.node;
-                context.placement.cast(placement::Message::TakeOverAsked { by, partitions: Box::new(partitions) });
+                context
+                    .placement
+                    .cast(placement::Message::TakeOverAsked { by, partitions: Box::new(partitions) });
             }
             Request::Record(record) => context.placement.cast(placement::Message::Record(record)),
             Request::Hello(_) => return PeerError::Unexpected,

@@ -63,7 +63,8 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -
         // Subscribed before the attempt: a view that comes during it must end the pause after it.
         let mut views = context.view.subscribe();
         let view = Arc::clone(&views.borrow_and_update());
-        let deadline = wait.as_ref().map_or_else(|| Instant::now() + context.settings.failover_wait_max, |w| w.deadline);
+        let deadline =
+            wait.as_ref().map_or_else(|| Instant::now() + context.settings.failover_wait_max, |w| w.deadline);
         pending = attempt(context, codec, &view, pending, deadline, &mut replies).await;
         if pending.is_empty() {
             return replies;
@@ -82,8 +83,14 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -
             Counters::add(&context.counters.unserved, pending.len());
             for (place, command) in pending {
                 let partition = command.key().map_or(0, |key| Partition::of(key).number());
-                let waited_ms = u64::try_from(context.settings.failover_wait_max.as_millis()).unwrap_or(u64::MAX);
-                refuse(codec, &Refusal::NoPrimary { partition, waited_ms }, &[(place, command)], &mut replies);
+                let waited_ms =
+                    u64::try_from(context.settings.failover_wait_max.as_millis()).unwrap_or(u64::MAX);
+                refuse(
+                    codec,
+                    &Refusal::NoPrimary { partition, waited_ms },
+                    &[(place, command)],
+                    &mut replies,
+                );
             }
             return replies;
         }
@@ -96,7 +103,8 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -
 pub async fn run_here(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -> Vec<Option<Bytes>> {
     let mut replies = vec![None; commands.len()];
     let placed = commands.into_iter().enumerate();
-    let of = |command: &Command| command.key().map_or(Place::Nowhere, |key| shard_of(context, Partition::of(key)));
+    let of =
+        |command: &Command| command.key().map_or(Place::Nowhere, |key| shard_of(context, Partition::of(key)));
     for (places, answers) in join(start(context, codec, group(placed, of))).await {
         for (place, answer) in places.into_iter().zip(answers) {
             replies[place] = match answer {

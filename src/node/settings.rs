@@ -294,7 +294,12 @@ fn refuse(setting: &'static str, value: impl Display, bound: String) -> Settings
     SettingsError::OutOfBound { setting, value: value.to_string(), bound }
 }
 
-fn within<T: PartialOrd + Display>(setting: &'static str, value: T, min: T, max: T) -> Result<T, SettingsError> {
+fn within<T: PartialOrd + Display>(
+    setting: &'static str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<T, SettingsError> {
     match value >= min && value <= max {
         true => Ok(value),
         false => Err(refuse(setting, value, format!("{min} to {max}"))),
@@ -313,7 +318,11 @@ fn short(setting: &'static str, value: String) -> Result<String, SettingsError> 
         && !value.contains(|c: char| c.is_whitespace() || c.is_control());
     match is_fine {
         true => Ok(value),
-        false => Err(refuse(setting, format_args!("{value:?}"), format!("1 to {NAME_BYTES_MAX} bytes without white space"))),
+        false => Err(refuse(
+            setting,
+            format_args!("{value:?}"),
+            format!("1 to {NAME_BYTES_MAX} bytes without white space"),
+        )),
     }
 }
 
@@ -332,10 +341,15 @@ fn peer_port(value: Option<u16>, port: u16) -> Result<u16, SettingsError> {
 }
 
 fn seed(seed: String) -> Result<String, SettingsError> {
-    let is_address = seed.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+    let is_address =
+        seed.rsplit_once(':').is_some_and(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
     match is_address {
         true => Ok(seed),
-        false => Err(refuse("join", format_args!("{seed:?}"), "host:port, with the peer port of a node".to_owned())),
+        false => Err(refuse(
+            "join",
+            format_args!("{seed:?}"),
+            "host:port, with the peer port of a node".to_owned(),
+        )),
     }
 }
 
@@ -348,8 +362,9 @@ fn store(
     let cores = std::thread::available_parallelism().map_or(2, usize::from);
     let shard_count = within("shards", shards.unwrap_or(cores.clamp(2, 64)), 1, 64)?;
     let text = max_memory.unwrap_or("256MB");
-    let memory_bytes_max = parse_bytes(text)
-        .ok_or_else(|| refuse("max-memory", format_args!("{text:?}"), "a number of bytes, KB, MB or GB".to_owned()))?;
+    let memory_bytes_max = parse_bytes(text).ok_or_else(|| {
+        refuse("max-memory", format_args!("{text:?}"), "a number of bytes, KB, MB or GB".to_owned())
+    })?;
     // A shard must have room for its tables and several of the largest entries.
     let min = shard_count * (1024 * 1024 + 8 * entry_bytes_max);
     if memory_bytes_max < min {
@@ -407,7 +422,8 @@ mod tests {
 
     #[test]
     fn what_is_said_on_the_command_line_counts_more_than_the_file() {
-        let below: RawSettings = toml::from_str("port = 4000\ncopies = 3\njoin = [\"a:1\", \"b:2\"]").unwrap();
+        let below: RawSettings =
+            toml::from_str("port = 4000\ncopies = 3\njoin = [\"a:1\", \"b:2\"]").unwrap();
         let raw = RawSettings { port: Some(5_000), ..RawSettings::default() };
         let settings = raw.over(below).fill().unwrap();
         assert_eq!((settings.port, settings.placement.copies, settings.join.len()), (5_000, 3, 2));

@@ -161,7 +161,7 @@ impl Actor for ShardActor {
         let count = u16::try_from(context.shards.len())?;
         let serving = Serving::new(store, self.number, count, context.current_view());
         context.shards[usize::from(self.number)].lead_to(myself.clone());
-        let _ = myself.send_interval(SWEEP_PERIOD, || Message::Sweep);
+        drop(myself.send_interval(SWEEP_PERIOD, || Message::Sweep));
         Ok(State { serving, stalls_known: context.pulse.stalls(), is_stepping: false })
     }
 

@@ -117,7 +117,9 @@ impl Actor for Supervisor {
                 self.replace(&myself, &cell, reason.to_string(), state).await?;
             }
             // Killed, or stopped: only a link's receiver does that by itself.
-            SupervisionEvent::ActorTerminated(cell, _, reason) if state.children.contains_key(&cell.get_id()) => {
+            SupervisionEvent::ActorTerminated(cell, _, reason)
+                if state.children.contains_key(&cell.get_id()) =>
+            {
                 let reason = reason.unwrap_or_else(|| "ended".to_owned());
                 self.replace(&myself, &cell, reason, state).await?;
             }
@@ -200,7 +202,9 @@ impl Supervisor {
             return Ok(());
         }
         let is_its = |sender: ActorRef<_>| sender.get_id() == id;
-        if let Some(peer) = self.context.peers.all().into_iter().find(|p| p.sender.actor().is_some_and(is_its)) {
+        if let Some(peer) =
+            self.context.peers.all().into_iter().find(|p| p.sender.actor().is_some_and(is_its))
+        {
             error!(peer = %peer.node, reason, "replication sender failed, started again");
             peer.set_link(None);
             let sender = ReplicationSender { context: Arc::clone(&self.context), peer };
