@@ -74,7 +74,8 @@ fn serve(settings: Settings) -> Result<(), String> {
 }
 
 fn start_log(settings: &Settings) -> Result<(), String> {
-    let filter = EnvFilter::try_new(&settings.log)
+    // The actor library's own spans say nothing that ours do not.
+    let filter = EnvFilter::try_new(format!("ractor=off,{}", settings.log))
         .map_err(|error| format!("log is {:?}, but must be a filter: {error}", settings.log))?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {

@@ -1,1 +1,3 @@
-//! The library that applications use.
+//! The library that applications use. So far one connection in the text protocol, for tools and tests.
+
+pub mod text;

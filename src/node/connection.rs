@@ -55,6 +55,8 @@ enum Last {
     Keys,
     Flush,
     Exit,
+    /// One of the reports: it must show what the commands before it did.
+    Report(Command),
     Nothing,
 }
 
@@ -108,7 +110,7 @@ impl Connection {
     /// Answers all complete requests that have been read. False: the client wants to go.
     async fn serve_input(&mut self) -> io::Result<bool> {
         loop {
-            let (items, commands, last) = self.next_batch().await;
+            let (items, commands, last) = self.next_batch();
             if items.is_empty() && matches!(last, Last::Nothing) {
                 return Ok(true);
             }
@@ -131,6 +133,10 @@ impl Connection {
                     let reply = reply.map_or_else(Reply::Refused, |()| Reply::Done);
                     protocol::encode(Codec::Text, Command::Flush.verb(), &reply, &mut self.output);
                 }
+                Last::Report(command) => {
+                    let reply = Reply::Lines(self.report(&command).await);
+                    protocol::encode(Codec::Text, command.verb(), &reply, &mut self.output);
+                }
                 Last::Exit => {
                     protocol::encode(Codec::Text, Command::Exit.verb(), &Reply::Goodbye, &mut self.output);
                     self.write().await?;
@@ -142,7 +148,7 @@ impl Connection {
     }
 
     /// Parses what has been read, up to a batch.
-    async fn next_batch(&mut self) -> (Vec<Item>, Vec<Command>, Last) {
+    fn next_batch(&mut self) -> (Vec<Item>, Vec<Command>, Last) {
         let (mut items, mut commands) = (Vec::new(), Vec::new());
         let mut bytes = 0;
         while items.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
@@ -159,7 +165,7 @@ impl Connection {
                     continue;
                 }
             };
-            let lines = match &command {
+            let answer = match &command {
                 Command::Get { .. } | Command::Set { .. } | Command::Delete { .. } => {
                     commands.push(command);
                     items.push(Item::Routed);
@@ -170,15 +176,31 @@ impl Connection {
                 Command::Exit => return (items, commands, Last::Exit),
                 Command::Ping => Reply::Pong,
                 Command::Help => Reply::Lines(help_lines()),
-                Command::Nodes => Reply::Lines(report::nodes(&self.context.current_view())),
-                Command::Ring => Reply::Lines(report::ring(&self.context.current_view())),
-                Command::Stats => Reply::Lines(report::stats(&self.context).await),
+                Command::Nodes | Command::Ring | Command::Stats => {
+                    return (items, commands, Last::Report(command));
+                }
             };
             let mut reply = Vec::new();
-            protocol::encode(Codec::Text, command.verb(), &lines, &mut reply);
+            protocol::encode(Codec::Text, command.verb(), &answer, &mut reply);
             items.push(Item::Ready(reply.into()));
         }
         (items, commands, Last::Nothing)
+    }
+
+    async fn report(&self, command: &Command) -> Vec<String> {
+        match command {
+            Command::Nodes => report::nodes(&self.context.current_view()),
+            Command::Ring => report::ring(&self.context.current_view()),
+            Command::Stats => report::stats(&self.context).await,
+            Command::Get { .. }
+            | Command::Set { .. }
+            | Command::Delete { .. }
+            | Command::Keys
+            | Command::Flush
+            | Command::Ping
+            | Command::Exit
+            | Command::Help => Vec::new(),
+        }
     }
 
     /// Writes all keys of the cluster as they come.

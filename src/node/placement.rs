@@ -131,12 +131,12 @@ impl Actor for PlacementActor {
         match message {
             Message::Joined | Message::GaveUpJoining => placement.joined(now, &mut out),
             Message::Alive(identity) => {
-                info!(member = %self.name_of(identity.node), node = %identity, "member joined");
+                info!(member = %placement.name_of(identity.node), node = %identity, "member joined");
                 self.connect(identity).await;
                 placement.member_alive(identity, now, &mut out);
             }
             Message::Suspect(identity, is_suspect) => {
-                let member = self.name_of(identity.node);
+                let member = placement.name_of(identity.node);
                 match is_suspect {
                     true => info!(%member, node = %identity, "member suspected"),
                     false => info!(%member, node = %identity, "member refuted suspicion"),
@@ -144,7 +144,7 @@ impl Actor for PlacementActor {
                 placement.member_suspect(identity, is_suspect, now, &mut out);
             }
             Message::Down(identity) => {
-                warn!(member = %self.name_of(identity.node), node = %identity, "member dead");
+                warn!(member = %placement.name_of(identity.node), node = %identity, "member dead");
                 self.disconnect(identity);
                 placement.member_down(identity, now, &mut out);
             }

@@ -145,6 +145,11 @@ impl Placement {
         &self.record
     }
 
+    /// The name of a node, if it has ever said it.
+    pub fn name_of(&self, node: NodeId) -> String {
+        self.peers.record_of(node).map_or_else(|| node.to_string(), |record| record.name.clone())
+    }
+
     /// The records of all members that are not dead, this node's own first.
     pub fn records(&self) -> Vec<Record> {
         let own = std::iter::once(&self.record);

@@ -94,6 +94,10 @@ impl Peers {
         self.peers.values().filter(is_live).any(|peer| peer.current_record().is_none())
     }
 
+    pub fn record_of(&self, node: NodeId) -> Option<&Arc<Record>> {
+        self.peers.get(&node).and_then(|peer| peer.record.as_ref())
+    }
+
     pub fn standing(&self, node: NodeId, now: Moment, settings: &PlacementSettings) -> Standing {
         self.peers.get(&node).map_or(Standing::Dead, |peer| peer.standing(now, settings))
     }
