@@ -213,7 +213,10 @@ impl Gossip {
                 Output::Alive(identity) => self.tell(placement::Message::Alive(identity)),
                 Output::Suspect(identity) => self.tell(placement::Message::Suspect(identity, true)),
                 Output::Refuted(identity) => self.tell(placement::Message::Suspect(identity, false)),
-                Output::Down(identity) => self.tell(placement::Message::Down(identity)),
+                Output::Down(identity) => {
+                    let heard = state.membership.heard_from(identity.node);
+                    self.tell(placement::Message::Down { identity, heard });
+                }
                 Output::Rejoined(identity) => self.tell(placement::Message::Rejoined(identity)),
                 Output::Stalled { for_ } => debug!(late_ms = for_.as_millis(), "gossip timers were late"),
                 Output::Alone => info!("no other member is left"),

@@ -26,6 +26,7 @@ use crate::node::replication_sender;
 use crate::node::replication_sender::ReplicationSender;
 use crate::node::shard;
 use crate::store::PartitionSet;
+use crate::time::Moment;
 
 /// What has happened.
 #[derive(Debug)]
@@ -39,7 +40,12 @@ pub enum Message {
     /// A member is suspect, or no longer.
     Suspect(Identity, bool),
     /// A member is dead.
-    Down(Identity),
+    Down {
+        /// Who, in which life.
+        identity: Identity,
+        /// When membership heard from it last.
+        heard: Option<Moment>,
+    },
     /// We live on in a new life.
     Rejoined(Identity),
     /// The process has stood still.
@@ -143,7 +149,8 @@ impl Actor for PlacementActor {
                 }
                 placement.member_suspect(identity, is_suspect, now, &mut out);
             }
-            Message::Down(identity) => {
+            Message::Down { identity, heard } => {
+                heard.into_iter().for_each(|heard| self.context.peers.meet(identity.node).hear(heard));
                 warn!(member = %placement.name_of(identity.node), node = %identity, "member dead");
                 self.disconnect(identity);
                 placement.member_down(identity, now, &mut out);
@@ -173,7 +180,10 @@ impl Actor for PlacementActor {
             }
             Message::Records(reply) => drop(reply.send(placement.records())),
         }
-        for output in out {
+        // Told when they are done, and with the view that they led to.
+        let (events, out): (Vec<Output>, Vec<Output>) =
+            out.into_iter().partition(|output| matches!(output, Output::Event(_)));
+        for output in out.into_iter().chain(events) {
             self.perform(output, state).await;
         }
         Ok(())
@@ -270,19 +280,19 @@ impl PlacementActor {
     }
 
     fn report(&self, event: Event) {
-        let view = format_args!("{:08x}", self.context.view.borrow().fingerprint()).to_string();
+        let view = format!("{:08x}", self.context.view.borrow().fingerprint());
         let counters = &self.context.counters;
         match event {
             Event::Promoted { partitions, former } => {
                 Counters::add(&counters.promotions, partitions.len());
                 let silent = self.context.peers.meet(former).heard();
                 let silent_ms = self.context.clocks.now().since(silent).as_millis();
-                info!(count = partitions.len(), former = %self.name_of(former), silent_ms, view, %partitions, "promoted");
+                info!(count = partitions.len(), former = %self.name_of(former), silent_ms, %view, %partitions, "promoted");
             }
-            Event::Claimed { partitions } => info!(count = partitions.len(), view, "new partitions claimed"),
+            Event::Claimed { partitions } => info!(count = partitions.len(), %view, "new partitions claimed"),
             Event::Lost { partitions } => {
                 Counters::add(&counters.partitions_lost, partitions.len());
-                warn!(count = partitions.len(), view, %partitions, "partitions lost, no copy is left");
+                warn!(count = partitions.len(), %view, %partitions, "partitions lost, no copy is left");
             }
             Event::Synced { partitions, source } => {
                 info!(count = partitions.len(), source = %self.name_of(source), "synced");
