@@ -110,12 +110,13 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
         return Ok(());
     };
     let peer = context.peers.meet(hello.identity.node);
+    // Before the gap: what the node holds at this time decides what is to be repaired.
+    context.placement.cast(placement::Message::Record(Box::new(hello.from)));
     let (resume_from, has_gap) = peer.source().inbound.start(start);
     if has_gap {
         peer.source().pull_parts.clear();
         context.placement.cast(placement::Message::StreamGap(hello.identity.node));
     }
-    context.placement.cast(placement::Message::Record(Box::new(hello.from)));
     // Membership learns of a node that found us first.
     context.gossip.cast(gossip::Message::Announce(hello.identity));
     let welcome = Welcome { identity, resume_from, records };

@@ -241,7 +241,8 @@ impl Placement {
     pub fn stream_gap(&mut self, source: NodeId, now: Moment, out: &mut Vec<Output>) {
         self.pulls.remove(&source);
         self.taking.remove(&source);
-        self.repairs.insert(source, PartitionSet::full());
+        // What is pulled from now on has no gap.
+        self.repairs.insert(source, self.record.synced.clone());
         self.settle(now, out);
     }
 

@@ -31,6 +31,7 @@ impl Placement {
         self.report_promotions(&before, out);
         self.claim_orphans(now, out);
         self.drop_surplus(now, out);
+        self.narrow_repairs();
         self.plan_pulls(out);
         let is_same =
             before.fingerprint() == self.view.fingerprint() && before.members() == self.view.members();
@@ -172,6 +173,18 @@ impl Placement {
             self.pulls.insert(source, Pulling { id, partitions: partitions.clone() });
             out.push(Output::Pull { source, id, partitions });
         }
+    }
+
+    /// A gap matters where both had a copy when it came to be. A node that has come back empty has
+    /// nothing that we lack.
+    fn narrow_repairs(&mut self) {
+        for (source, gap) in &mut self.repairs {
+            if let Some(theirs) = self.peers.synced(*source) {
+                *gap =
+                    gap.iter().filter(|p| theirs.contains(*p) && self.record.synced.contains(*p)).collect();
+            }
+        }
+        self.repairs.retain(|_, gap| !gap.is_empty());
     }
 
     /// What we should have and have not, by the node that has it.

@@ -430,6 +430,20 @@ fn a_gap_in_a_stream_is_repaired_by_a_pull_of_what_both_hold() {
     assert_eq!(net.nodes[0].placement.record().synced, PartitionSet::full());
 }
 
+#[test]
+fn a_node_that_came_back_empty_is_not_pulled_from_for_what_it_got_from_us() {
+    let mut net = Net::with_nodes(4, 2);
+    net.kill(1);
+    net.restart(1);
+    let source = net.nodes[1].identity.node;
+    // The link is up before the newcomer has pulled anything.
+    net.act(0, |placement, now, out| placement.stream_gap(source, now, out));
+    let pulls_before = net.nodes[0].placement.pulls_started;
+    net.run_until_quiet();
+    net.assert_settled();
+    assert_eq!(net.nodes[0].placement.pulls_started, pulls_before);
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
