@@ -164,7 +164,7 @@ impl Placement {
 
     /// Membership says that a member lives, for the first time or in a new generation.
     pub fn member_alive(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
-        if self.peers.alive(identity) {
+        if self.peers.alive(identity, now) {
             self.forget_requests(identity.node);
             self.settle(now, out);
         }
@@ -197,7 +197,7 @@ impl Placement {
             return;
         }
         let node = record.node;
-        if let Some(confirmed) = self.peers.record(record) {
+        if let Some(confirmed) = self.peers.record(record, now) {
             if let Some(granted) = self.granted.get_mut(&node) {
                 granted.partitions.subtract(&confirmed);
             }
@@ -346,6 +346,9 @@ impl Placement {
 
     /// Time has passed. Call it every [`Placement::TICK`] or so.
     pub fn handle_time(&mut self, now: Moment, out: &mut Vec<Output>) {
+        if !self.is_due(now) {
+            return;
+        }
         let overdue = |pending: &Pending, limit| now.since(pending.since) >= limit;
         let wait_max = self.settings.hand_over_wait_max;
         for (primary, taking) in self.taking.iter_mut().filter(|(_, taking)| overdue(taking, wait_max)) {
@@ -361,6 +364,16 @@ impl Placement {
             }
         }
         self.settle(now, out);
+    }
+
+    /// Whether something follows from the time alone.
+    fn is_due(&self, now: Moment) -> bool {
+        let wait_max = self.settings.hand_over_wait_max;
+        let asked = self.taking.values().chain(self.granted.values());
+        let is_unwanted = !self.surplus.partitions.is_empty();
+        asked.into_iter().any(|pending| now.since(pending.since) >= wait_max)
+            || (is_unwanted && now.since(self.surplus.since) >= self.settings.drop_after)
+            || self.peers.has_aged(now, &self.settings)
     }
 
     /// How often time is to be passed in.

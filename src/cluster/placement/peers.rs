@@ -22,6 +22,8 @@ pub struct Peer {
     pub liveness: Liveness,
     /// Since when it is dead.
     pub down_since: Moment,
+    /// How it counted when that was asked last.
+    pub counted: Standing,
     /// A copy of it was seen synced at some time: its partitions are not new.
     pub ever_synced: PartitionSet,
 }
@@ -33,8 +35,8 @@ pub struct Peers {
 
 impl Peers {
     /// Whether anything changed.
-    pub fn alive(&mut self, identity: Identity) -> bool {
-        let peer = self.entry(identity.node);
+    pub fn alive(&mut self, identity: Identity, now: Moment) -> bool {
+        let peer = self.entry(identity.node, now);
         let is_news = peer.liveness != Liveness::Alive || peer.identity != Some(identity);
         peer.identity = Some(identity);
         peer.liveness = Liveness::Alive;
@@ -65,8 +67,8 @@ impl Peers {
     }
 
     /// Keeps a record if it is newer; the partitions that it names synced if so.
-    pub fn record(&mut self, record: Record) -> Option<PartitionSet> {
-        let peer = self.entry(record.node);
+    pub fn record(&mut self, record: Record, now: Moment) -> Option<PartitionSet> {
+        let peer = self.entry(record.node, now);
         if peer.record.as_ref().is_some_and(|known| !record.is_newer_than(known)) {
             return None;
         }
@@ -127,20 +129,28 @@ impl Peers {
             .filter_map(|peer| peer.record.as_ref())
     }
 
-    /// Forgets who has been dead for too long.
-    pub fn forget(&mut self, now: Moment, settings: &PlacementSettings) {
-        let is_kept = |peer: &Peer| {
-            peer.liveness != Liveness::Dead || now.since(peer.down_since) < settings.forget_after
-        };
-        self.peers.retain(|_, peer| is_kept(peer));
+    /// Whether time has changed how a node counts.
+    pub fn has_aged(&self, now: Moment, settings: &PlacementSettings) -> bool {
+        let has_aged =
+            |peer: &Peer| !peer.is_kept(now, settings) || peer.standing(now, settings) != peer.counted;
+        self.peers.values().any(has_aged)
     }
 
-    fn entry(&mut self, node: NodeId) -> &mut Peer {
+    /// Forgets who has been dead for too long, and notes how the others count.
+    pub fn age(&mut self, now: Moment, settings: &PlacementSettings) {
+        self.peers.retain(|_, peer| peer.is_kept(now, settings));
+        self.peers.values_mut().for_each(|peer| peer.counted = peer.standing(now, settings));
+    }
+
+    /// A node that is met now counts as dead since now: its record may come before its first sign of
+    /// life, and must not be forgotten until then.
+    fn entry(&mut self, node: NodeId, now: Moment) -> &mut Peer {
         self.peers.entry(node).or_insert_with(|| Peer {
             identity: None,
             record: None,
             liveness: Liveness::Dead,
-            down_since: Moment::default(),
+            down_since: now,
+            counted: Standing::Dead,
             ever_synced: PartitionSet::new(),
         })
     }
@@ -151,6 +161,10 @@ impl Peer {
     pub fn current_record(&self) -> Option<&Arc<Record>> {
         let generation = self.identity?.generation;
         self.record.as_ref().filter(|record| record.generation == generation)
+    }
+
+    fn is_kept(&self, now: Moment, settings: &PlacementSettings) -> bool {
+        self.liveness != Liveness::Dead || now.since(self.down_since) < settings.forget_after
     }
 
     pub fn standing(&self, now: Moment, settings: &PlacementSettings) -> Standing {

@@ -25,7 +25,7 @@ use crate::time::Moment;
 impl Placement {
     /// Computes what follows from a change and says what is to be done about it.
     pub(super) fn settle(&mut self, now: Moment, out: &mut Vec<Output>) {
-        self.peers.forget(now, &self.settings);
+        self.peers.age(now, &self.settings);
         let before = Arc::clone(&self.view);
         self.view = self.compute_view_at(now);
         self.report_promotions(&before, out);

@@ -295,6 +295,20 @@ fn a_node_claims_nothing_while_it_lacks_the_record_of_a_live_member() {
 }
 
 #[test]
+fn a_record_that_comes_before_the_first_sign_of_life_is_kept_however_old_this_node_is() {
+    let mut net = Net::new(1);
+    net.now = Moment::from_millis(3_600_000);
+    let node = net.spawn(0, 1);
+    net.nodes.push(node);
+    let other = identity(1, 1);
+    let record = record(other, "node-1".into());
+    net.act(0, |placement, now, out| placement.record_arrived(record, now, out));
+    net.tick();
+    net.act(0, |placement, now, out| placement.member_alive(other, now, out));
+    assert!(net.nodes[0].placement.view().member(other.node).is_some());
+}
+
+#[test]
 fn nodes_that_join_take_their_share_by_planned_moves() {
     let net = Net::with_nodes(7, 4);
     net.assert_settled();
