@@ -75,15 +75,20 @@ impl Outbound {
         true
     }
 
-    /// The next frame to send, if the bound of what is on its way allows one.
-    pub fn next_to_send(&mut self) -> Option<Bytes> {
-        let frame = self.kept.get(self.sent)?;
-        if self.sent > 0 && self.sent_bytes + frame.len() > self.sent_bytes_max {
-            return None;
+    /// Sends frames for as long as the bound of what is on its way allows, and `send` takes them.
+    /// False: it did not take one; there is more to send.
+    pub fn send_on(&mut self, mut send: impl FnMut(Bytes) -> bool) -> bool {
+        while let Some(frame) = self.kept.get(self.sent) {
+            if self.sent > 0 && self.sent_bytes + frame.len() > self.sent_bytes_max {
+                return true;
+            }
+            if !send(frame.clone()) {
+                return false;
+            }
+            self.sent += 1;
+            self.sent_bytes += frame.len();
         }
-        self.sent += 1;
-        self.sent_bytes += frame.len();
-        Some(frame.clone())
+        true
     }
 
     /// The receiver has applied all frames up to this one. A number that was never sent is ignored.
@@ -176,9 +181,11 @@ impl Inbound {
         (self.applied + 1, !is_continued)
     }
 
-    /// A frame has arrived.
-    pub fn arrived(&mut self, number: u64) -> Arrival {
+    /// A frame of this epoch has arrived. A frame of an older epoch is one that an older link still
+    /// had to give when the new one came up.
+    pub fn arrived(&mut self, epoch: u64, number: u64) -> Arrival {
         match number {
+            _ if self.epoch != Some(epoch) => Arrival::OutOfOrder,
             _ if number == self.applied + 1 => {
                 self.applied = number;
                 Arrival::Next
@@ -232,8 +239,12 @@ mod tests {
     }
 
     fn sent(outbound: &mut Outbound) -> Vec<u64> {
-        let number = |bytes: Bytes| u64::from_be_bytes(bytes[..8].try_into().unwrap());
-        std::iter::from_fn(|| outbound.next_to_send().map(number)).collect()
+        let mut numbers = Vec::new();
+        assert!(outbound.send_on(|bytes| {
+            numbers.push(u64::from_be_bytes(bytes[..8].try_into().unwrap()));
+            true
+        }));
+        numbers
     }
 
     #[test]
@@ -251,22 +262,40 @@ mod tests {
     }
 
     #[test]
+    fn a_frame_that_could_not_be_sent_is_sent_later() {
+        let mut outbound = Outbound::new(1, 1_000, 1_000);
+        (0..3).for_each(|_| assert!(push(&mut outbound)));
+        let mut room = 1;
+        assert!(!outbound.send_on(|_| std::mem::take(&mut room) > 0));
+        assert_eq!(sent(&mut outbound), [2, 3]);
+    }
+
+    #[test]
+    fn a_frame_of_an_older_epoch_is_never_applied() {
+        let mut inbound = Inbound::default();
+        inbound.start(StreamStart { epoch: 1, first: 1 });
+        inbound.start(StreamStart { epoch: 2, first: 1 });
+        assert_eq!(inbound.arrived(1, 1), Arrival::OutOfOrder);
+        assert_eq!(inbound.arrived(2, 1), Arrival::Next);
+    }
+
+    #[test]
     fn a_link_that_comes_back_continues_where_the_receiver_is() {
         let mut outbound = Outbound::new(1, 1_000, 1_000);
         let mut inbound = Inbound::default();
         assert_eq!(inbound.start(outbound.start()), (1, true));
         (0..4).for_each(|_| assert!(push(&mut outbound)));
         assert_eq!(sent(&mut outbound), [1, 2, 3, 4]);
-        (1..=3).for_each(|number| assert_eq!(inbound.arrived(number), Arrival::Next));
+        (1..=3).for_each(|number| assert_eq!(inbound.arrived(outbound.start().epoch, number), Arrival::Next));
         outbound.acknowledged(1);
 
         let (from, has_gap) = inbound.start(outbound.start());
         assert_eq!((from, has_gap), (4, false));
         outbound.resume(from);
         assert_eq!(sent(&mut outbound), [4]);
-        assert_eq!(inbound.arrived(3), Arrival::Repeated);
-        assert_eq!(inbound.arrived(5), Arrival::OutOfOrder);
-        assert_eq!(inbound.arrived(4), Arrival::Next);
+        assert_eq!(inbound.arrived(1, 3), Arrival::Repeated);
+        assert_eq!(inbound.arrived(1, 5), Arrival::OutOfOrder);
+        assert_eq!(inbound.arrived(1, 4), Arrival::Next);
     }
 
     #[test]
@@ -282,7 +311,7 @@ mod tests {
         outbound.resume(from);
         assert!(push(&mut outbound));
         let number = sent(&mut outbound)[0];
-        assert_eq!(inbound.arrived(number), Arrival::Next);
+        assert_eq!(inbound.arrived(outbound.start().epoch, number), Arrival::Next);
     }
 
     #[test]

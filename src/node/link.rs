@@ -141,6 +141,9 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
     let handshake = async {
         let socket = TcpStream::connect(addr).await?;
         socket.set_nodelay(true)?;
+        // What is under way to a peer that is held dead must not arrive when the network heals: a
+        // command in it has been carried out elsewhere by then, and would overwrite what came after.
+        socket.set_zero_linger()?;
         let (reader, mut writer) = socket.into_split();
         writer.write_all(&peer::encode(&Request::Hello(hello))).await?;
         let mut reader = FrameReader::new(reader);

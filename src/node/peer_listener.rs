@@ -112,9 +112,8 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
     let peer = context.peers.meet(hello.identity.node);
     // Before the gap: what the node holds at this time decides what is to be repaired.
     context.placement.cast(placement::Message::Record(Box::new(hello.from)));
-    let (resume_from, has_gap) = peer.source().inbound.start(start);
+    let (resume_from, has_gap) = peer.source().start(start);
     if has_gap {
-        peer.source().pull_parts.clear();
         context.placement.cast(placement::Message::StreamGap(hello.identity.node));
     }
     // Membership learns of a node that found us first.
@@ -127,6 +126,7 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
     let actor = ReplicationReceiver {
         context: Arc::clone(&context),
         peer: Arc::clone(&peer),
+        epoch: start.epoch,
         replies: replies.clone(),
     };
     let (receiver, ended) =

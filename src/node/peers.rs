@@ -17,12 +17,14 @@ use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::PullId;
 use crate::cluster::replication::Inbound;
+use crate::cluster::replication::StreamStart;
 use crate::cluster::serving::Outgoing;
 use crate::node::context::Door;
 use crate::node::link::LinkHandle;
 use crate::node::replication_sender as sender;
 use crate::store::PartitionSet;
 use crate::time::Moment;
+use crate::time::Version;
 
 /// Bytes that may wait for one peer, in the sender's mailbox and in its stream each.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -55,8 +57,43 @@ pub struct Peer {
 pub struct Source {
     /// How far.
     pub inbound: Inbound,
-    /// Shards that have ended their part of a pull.
-    pub pull_parts: BTreeMap<PullId, u16>,
+    /// The pull under way, and how many of the node's shards have ended their part of it.
+    pull: Option<(PullId, u16)>,
+}
+
+impl Source {
+    /// From now on only the end of this pull counts: an earlier one was cut short by a gap, or its
+    /// link was lost.
+    pub fn begin_pull(&mut self, id: PullId) {
+        self.pull = Some((id, 0));
+    }
+
+    /// A link is up. Says from which frame on the stream is wanted, and whether there is a gap.
+    pub fn start(&mut self, start: StreamStart) -> (u64, bool) {
+        let (from, has_gap) = self.inbound.start(start);
+        if has_gap {
+            self.pull = None;
+        }
+        (from, has_gap)
+    }
+
+    /// One of the node's shards has ended its part of a pull. Whether it was the last one.
+    pub fn pull_part_done(
+        &mut self,
+        ended: PullId,
+        shards: u16,
+        partitions: &PartitionSet,
+        up_to: Version,
+    ) -> bool {
+        match &mut self.pull {
+            Some((id, parts)) if *id == ended => {
+                self.inbound.pulled(partitions, up_to);
+                *parts += 1;
+                *parts >= shards
+            }
+            Some(_) | None => false,
+        }
+    }
 }
 
 impl Peer {

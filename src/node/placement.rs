@@ -184,14 +184,14 @@ impl Actor for PlacementActor {
         let (events, out): (Vec<Output>, Vec<Output>) =
             out.into_iter().partition(|output| matches!(output, Output::Event(_)));
         for output in out.into_iter().chain(events) {
-            self.perform(output, state).await;
+            self.perform(output, state);
         }
         Ok(())
     }
 }
 
 impl PlacementActor {
-    async fn perform(&self, output: Output, state: &mut State) {
+    fn perform(&self, output: Output, state: &mut State) {
         let context = &self.context;
         match output {
             Output::View(view) => {
@@ -207,9 +207,9 @@ impl PlacementActor {
                     link.try_send_frame(frame.clone());
                 }
             }
-            Output::Pull { source, id, partitions } => self.pull(source, id, &partitions).await,
+            Output::Pull { source, id, partitions } => self.pull(source, id, &partitions),
             Output::TakeOver { primary, partitions } => {
-                self.ask(primary, &Request::TakeOver { partitions }).await;
+                self.ask(primary, &Request::TakeOver { partitions });
             }
             Output::HandOver { to, given } => {
                 let given = Arc::new(given);
@@ -230,19 +230,23 @@ impl PlacementActor {
         }
     }
 
-    async fn pull(&self, source: NodeId, id: PullId, partitions: &PartitionSet) {
+    fn pull(&self, source: NodeId, id: PullId, partitions: &PartitionSet) {
         let wants = {
             let peer = self.context.peers.meet(source);
-            let source = peer.source();
+            let mut source = peer.source();
+            source.begin_pull(id);
             partitions.iter().map(|partition| (partition, source.inbound.watermark(partition))).collect()
         };
-        self.ask(source, &Request::Pull { id, wants }).await;
+        self.ask(source, &Request::Pull { id, wants });
     }
 
-    /// Sends a request, if there is a link; otherwise it is repeated when there is one.
-    async fn ask(&self, node: NodeId, request: &Request) {
-        if let Some(link) = self.context.peers.find(node).and_then(|peer| peer.link()) {
-            let _ = link.send(request).await;
+    /// Sends a request, if there is a link; otherwise it is repeated when there is one. Never waits: a
+    /// peer that stands still must not keep placement from hearing of its death.
+    fn ask(&self, node: NodeId, request: &Request) {
+        let Some(link) = self.context.peers.find(node).and_then(|peer| peer.link()) else { return };
+        let frame = crate::cluster::peer::encode(request);
+        if !link.try_send_frame(frame.clone()) {
+            tokio::spawn(async move { link.send_frame(frame).await });
         }
     }
 

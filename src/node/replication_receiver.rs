@@ -58,6 +58,8 @@ pub struct ReplicationReceiver {
     pub context: Arc<Context>,
     /// Whose stream it is.
     pub peer: Arc<Peer>,
+    /// Of the stream when the link came up.
+    pub epoch: u64,
     /// Where acknowledgements go.
     pub replies: mpsc::Sender<Bytes>,
 }
@@ -78,7 +80,7 @@ impl Actor for ReplicationReceiver {
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
         let number = message.number;
-        let arrival = self.peer.source().inbound.arrived(number);
+        let arrival = self.peer.source().inbound.arrived(self.epoch, number);
         match arrival {
             Arrival::Next => {
                 self.apply(message.items).await?;
@@ -136,7 +138,7 @@ impl ReplicationReceiver {
         let node = self.peer.node;
         match item {
             StreamItem::PullDone { id, shards, partitions, up_to } => {
-                if self.pull_part_done(id, shards, &partitions, up_to) {
+                if self.peer.source().pull_part_done(id, shards, &partitions, up_to) {
                     self.context.placement.cast(placement::Message::PullDone { source: node, id });
                 }
             }
@@ -147,20 +149,6 @@ impl ReplicationReceiver {
             }
             StreamItem::Change(_) | StreamItem::Flushed { .. } => {}
         }
-    }
-
-    /// Whether that was the last shard's part.
-    fn pull_part_done(&self, id: PullId, shards: u16, partitions: &PartitionSet, up_to: Version) -> bool {
-        let mut source = self.peer.source();
-        source.inbound.pulled(partitions, up_to);
-        let parts = source.pull_parts.entry(id).or_default();
-        *parts += 1;
-        let is_done = *parts >= shards;
-        if is_done {
-            // Those before it have been given up.
-            source.pull_parts.retain(|other, _| *other > id);
-        }
-        is_done
     }
 }
 

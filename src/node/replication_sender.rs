@@ -39,6 +39,8 @@ use crate::node::shard;
 const SENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of keys and values in one frame of the stream; a single entry may be larger.
 const FRAME_ITEMS_BYTES_MAX: usize = 256 * 1024;
+/// How long the sender waits when its link has no room.
+const SEND_PAUSE: Duration = Duration::from_millis(2);
 /// How long after a refused connection the next one is tried, at first and at most.
 const REDIAL_AFTER_MIN: Duration = Duration::from_millis(5);
 const REDIAL_AFTER_MAX: Duration = Duration::from_millis(500);
@@ -65,10 +67,12 @@ pub enum Message {
     Dialling(tokio::sync::oneshot::Sender<StreamStart>),
     /// The link is up.
     LinkUp(Arc<LinkHandle>, Box<Welcome>),
-    /// The link is lost.
-    LinkDown,
+    /// This link is lost.
+    LinkDown(Arc<LinkHandle>),
     /// The peer has applied the stream up to this frame.
     Applied(u64),
+    /// The link may have room again.
+    GoOn,
 }
 
 /// The actor.
@@ -85,6 +89,8 @@ pub struct State {
     outbound: Outbound,
     link: Option<Arc<LinkHandle>>,
     dialler: Option<JoinHandle<()>>,
+    /// The link had no room: a message to go on is under way.
+    is_paused: bool,
 }
 
 impl Actor for ReplicationSender {
@@ -98,7 +104,7 @@ impl Actor for ReplicationSender {
         self.peer.overflow_handled();
         self.peer.sender.lead_to(myself.clone());
         let dialler = self.peer.identity().map(|identity| self.dial(&myself, identity));
-        Ok(State { outbound, link: None, dialler })
+        Ok(State { outbound, link: None, dialler, is_paused: false })
     }
 
     async fn handle(
@@ -132,10 +138,16 @@ impl Actor for ReplicationSender {
                 let _ = reply.send(state.outbound.start());
             }
             Message::LinkUp(link, welcome) => self.link_up(link, *welcome, state),
-            Message::LinkDown => self.close_link(state),
+            Message::LinkDown(lost) => {
+                // An older link's end says nothing about the one after it.
+                if state.link.as_ref().is_some_and(|link| Arc::ptr_eq(link, &lost)) {
+                    self.close_link(state);
+                }
+            }
             Message::Applied(number) => state.outbound.acknowledged(number),
+            Message::GoOn => state.is_paused = false,
         }
-        self.send_on(state).await;
+        self.send_on(&myself, state);
         self.peer.taken(0, state.outbound.kept_bytes());
         Ok(())
     }
@@ -209,13 +221,12 @@ impl ReplicationSender {
         }
     }
 
-    async fn send_on(&self, state: &mut State) {
-        let Some(link) = state.link.clone() else { return };
-        while let Some(frame) = state.outbound.next_to_send() {
-            if link.send_frame(frame).await.is_err() {
-                // The dialler notices too, and the stream goes on from what the peer has applied.
-                return;
-            }
+    /// Never waits: a peer that stands still must not keep the sender from hearing of its death.
+    fn send_on(&self, myself: &ActorRef<Message>, state: &mut State) {
+        let Some(link) = state.link.clone().filter(|_| !state.is_paused) else { return };
+        if !state.outbound.send_on(|frame| link.try_send_frame(frame)) {
+            state.is_paused = true;
+            drop(myself.send_after(SEND_PAUSE, || Message::GoOn));
         }
     }
 
@@ -272,14 +283,14 @@ impl Dialler {
         debug!(peer = %identity, "peer link up");
         let welcome = Box::new(linked.welcome.clone());
         let (handle, reader) = link::LinkHandle::start(linked);
-        sender.cast(Message::LinkUp(handle, welcome)).map_err(|_| PeerError::Closed)?;
+        sender.cast(Message::LinkUp(Arc::clone(&handle), welcome)).map_err(|_| PeerError::Closed)?;
         let error = reader
             .run(
                 || self.peer.hear(self.context.clocks.now()),
                 |number| drop(sender.cast(Message::Applied(number))),
             )
             .await;
-        let _ = sender.cast(Message::LinkDown);
+        let _ = sender.cast(Message::LinkDown(handle));
         Ok(error)
     }
 }
