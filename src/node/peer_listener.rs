@@ -111,11 +111,11 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
     };
     let peer = context.peers.meet(hello.identity.node);
     let (resume_from, has_gap) = peer.source().inbound.start(start);
+    // Before the gap: placement keeps nothing about nodes that it does not know.
+    context.placement.cast(placement::Message::Record(Box::new(hello.from)));
     if has_gap {
-        peer.source().pull_parts.clear();
         context.placement.cast(placement::Message::StreamGap(hello.identity.node));
     }
-    context.placement.cast(placement::Message::Record(Box::new(hello.from)));
     // Membership learns of a node that found us first.
     context.gossip.cast(gossip::Message::Announce(hello.identity));
     let welcome = Welcome { identity, resume_from, records };
@@ -127,6 +127,7 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
         context: Arc::clone(&context),
         peer: Arc::clone(&peer),
         replies: replies.clone(),
+        epoch: start.epoch,
     };
     let (receiver, ended) =
         Actor::spawn_linked(None, actor, (), supervisor).await.map_err(|_| PeerError::Closed)?;
@@ -151,7 +152,7 @@ fn check(context: &Context, hello: &Hello) -> Result<(), LinkRefusal> {
     if hello.cluster != context.cluster {
         return Err(LinkRefusal::OtherCluster);
     }
-    if hello.identity.node == me {
+    if hello.identity.node == me || hello.from.node == me {
         return Err(LinkRefusal::SameName);
     }
     match hello.link {

@@ -26,15 +26,18 @@ impl Placement {
     /// Computes what follows from a change and says what is to be done about it.
     pub(super) fn settle(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.peers.forget(now, &self.settings);
+        let peers = &self.peers;
+        self.repairs.retain(|node, gap| peers.is_known(*node) && !gap.is_empty());
         let before = Arc::clone(&self.view);
         self.view = self.compute_view_at(now);
         self.report_promotions(&before, out);
         self.claim_orphans(now, out);
         self.drop_surplus(now, out);
-        self.plan_pulls(out);
+        self.plan_pulls(now, out);
         let is_same =
             before.fingerprint() == self.view.fingerprint() && before.members() == self.view.members();
-        if !is_same {
+        if !is_same || std::mem::take(&mut self.must_show_view) {
+            self.must_show_view = false;
             out.push(Output::View(Arc::clone(&self.view)));
         }
         let was = before.member(self.identity.node).map(|member| &member.record);
@@ -107,7 +110,7 @@ impl Placement {
 
     /// Takes the partitions that no live member has, if it falls to us.
     fn claim_orphans(&mut self, now: Moment, out: &mut Vec<Output>) {
-        if !self.is_joined || self.record.is_leaving || self.peers.has_unknown() {
+        if !self.is_joined || self.record.is_leaving || self.peers.has_unknown(now) {
             return;
         }
         let me = self.view.ring().index_of(self.identity.node);
@@ -148,6 +151,9 @@ impl Placement {
         } else if !surplus.is_empty() && now.since(self.surplus.since) >= self.settings.drop_after {
             self.change_record(|record| record.synced.subtract(&surplus));
             self.stored.subtract(&surplus);
+            // The rest of a pull under way would be taken for all of it.
+            self.pulls.values_mut().for_each(|pulling| pulling.partitions.subtract(&surplus));
+            self.taking.values_mut().for_each(|taking| taking.partitions.subtract(&surplus));
             self.surplus.partitions = PartitionSet::new();
             out.push(Output::Event(Event::Dropped { partitions: surplus.clone() }));
             out.push(Output::Purge(surplus));
@@ -155,8 +161,8 @@ impl Placement {
         }
     }
 
-    fn plan_pulls(&mut self, out: &mut Vec<Output>) {
-        if !self.is_joined {
+    fn plan_pulls(&mut self, now: Moment, out: &mut Vec<Output>) {
+        if !self.is_joined || now < self.pulls_paused_until {
             return;
         }
         for (source, partitions) in self.missing_by_source() {
@@ -166,7 +172,10 @@ impl Placement {
             if self.pulls.contains_key(&source) || partitions.is_empty() {
                 continue;
             }
-            self.repairs.remove(&source);
+            // The rest stays: a copy that is not complete yet may lack it when it is.
+            if let Some(gap) = self.repairs.get_mut(&source) {
+                gap.subtract(&partitions);
+            }
             let id = self.next_pull_id();
             self.stored.union_with(&partitions);
             self.pulls.insert(source, Pulling { id, partitions: partitions.clone() });
@@ -189,7 +198,7 @@ impl Placement {
             }
         }
         for (source, gap) in &self.repairs {
-            if let Some(theirs) = self.peers.synced(*source) {
+            if let Some(theirs) = self.peers.synced(*source).filter(|_| self.peers.is_live(*source)) {
                 let ours = &self.record.synced;
                 let both =
                     gap.iter().filter(|partition| theirs.contains(*partition) && ours.contains(*partition));
