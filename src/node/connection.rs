@@ -84,6 +84,7 @@ impl Connection {
     pub async fn run(mut self) -> io::Result<()> {
         self.socket.set_nodelay(true)?;
         let mut hang_up = self.context.hang_up.subscribe();
+        let mut stopping = hang_up.clone();
         let epoch = hang_up.borrow().epoch;
         loop {
             let is_served = tokio::select! {
@@ -95,7 +96,6 @@ impl Connection {
                 return self.socket.shutdown().await;
             }
             self.input.reserve(READ_BYTES);
-            let mut stopping = self.context.hang_up.subscribe();
             let has_input = tokio::select! {
                 biased;
                 () = hung_up(&mut hang_up, epoch, false) => false,
