@@ -110,9 +110,9 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
         return Ok(());
     };
     let peer = context.peers.meet(hello.identity.node);
-    // Before the gap: what the node holds at this time decides what is to be repaired.
+    let (resume_from, has_gap) = peer.source().inbound.start(start);
+    // Before the gap: placement keeps nothing about nodes that it does not know.
     context.placement.cast(placement::Message::Record(Box::new(hello.from)));
-    let (resume_from, has_gap) = peer.source().start(start);
     if has_gap {
         context.placement.cast(placement::Message::StreamGap(hello.identity.node));
     }
@@ -152,7 +152,7 @@ fn check(context: &Context, hello: &Hello) -> Result<(), LinkRefusal> {
     if hello.cluster != context.cluster {
         return Err(LinkRefusal::OtherCluster);
     }
-    if hello.identity.node == me {
+    if hello.identity.node == me || hello.from.node == me {
         return Err(LinkRefusal::SameName);
     }
     match hello.link {
