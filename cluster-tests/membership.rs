@@ -109,7 +109,8 @@ fn a_fourth_node_joins_under_load_and_takes_its_share() {
         println!("join: {} writes, slowest answer {}", seen.promises.len(), millis(seen.slowest));
         assert_nothing_lost(&cluster, &seen).await;
         let primaries = cluster.nodes[fourth].figure("partitions_primary").await;
-        assert!((900..=1_100).contains(&primaries), "the fourth node has {primaries} of 4096 partitions");
+        // The others have at most 1.05 times the mean each, and so does it.
+        assert!((871..=1_076).contains(&primaries), "the fourth node has {primaries} of 4096 partitions");
         assert!(known < Duration::from_secs(5), "joined only after {known:?}");
         assert_eq!(cluster.sum("promotions").await, 0, "a join is a planned move");
     });
@@ -227,9 +228,10 @@ fn keys_lists_every_key_of_the_cluster_once() {
         let mut expected: BTreeSet<String> = key_per_partition().into_iter().collect();
         expected.extend((0..20_000).map(|number| format!("key-{number}")));
         client.ask_all(expected.iter().map(|key| format!("SET {key} x"))).await;
-        let deleted: Vec<String> = (0..20_000).step_by(3).map(|number| format!("key-{number}")).collect();
+        let deleted: BTreeSet<String> =
+            (0..20_000).step_by(3).map(|number| format!("key-{number}")).collect();
         client.ask_all(deleted.iter().map(|key| format!("DELETE {key}"))).await;
-        deleted.iter().for_each(|key| drop(expected.remove(key)));
+        expected.retain(|key| !deleted.contains(key));
         for node in &cluster.nodes {
             let keys = node.connect().await.list("KEYS").await;
             assert_eq!(keys.len(), expected.len());

@@ -128,6 +128,24 @@ impl Node {
         self.signal(Signal::SIGKILL);
     }
 
+    /// `kill -STOP`; returns when none of its threads runs any more.
+    pub async fn freeze(&self) {
+        self.signal(Signal::SIGSTOP);
+        let tasks = format!("/proc/{}/task", self.id());
+        eventually(LONG, async || {
+            for task in std::fs::read_dir(&tasks).map_err(|error| error.to_string())? {
+                let stat = task.map_err(|error| error.to_string())?.path().join("stat");
+                let stat = std::fs::read_to_string(stat).map_err(|error| error.to_string())?;
+                let state = stat.rsplit_once(')').map_or("", |(_, rest)| rest).trim_start();
+                if !state.starts_with('T') {
+                    return Err(format!("a thread is in state {state}"));
+                }
+            }
+            Ok(())
+        })
+        .await;
+    }
+
     /// Waits until the process has ended, and says how.
     pub async fn ended(&mut self) -> std::process::ExitStatus {
         let process = self.process.as_mut().expect("the node runs");
