@@ -166,6 +166,10 @@ impl Placement {
     pub fn member_alive(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         if self.peers.alive(identity) {
             self.forget_requests(identity.node);
+            // It may have kept its data and have served clients where we could not see it: in a split.
+            // Its stream may have told us of the gap before this, or never does. One that has started
+            // anew has nothing that both hold, so for it this costs nothing.
+            self.repairs.insert(identity.node, PartitionSet::full());
             self.settle(now, out);
         }
     }

@@ -159,7 +159,12 @@ impl Placement {
         if !self.is_joined {
             return;
         }
-        for (source, partitions) in self.missing_by_source() {
+        let missing = self.missing_by_source();
+        // Who has nothing that we hold too will get what it then has from its primary, as we do.
+        self.repairs.retain(|source, _| {
+            self.peers.synced(*source).is_none() || missing.get(source).is_some_and(|both| !both.is_empty())
+        });
+        for (source, partitions) in missing {
             if self.pulls.len() >= self.settings.pulls_max {
                 return;
             }
