@@ -104,7 +104,10 @@ impl Peer {
         let bytes = items.iter().map(item_bytes).sum();
         let before = self.mailbox_bytes.fetch_add(bytes, Ordering::AcqRel);
         if before + bytes <= QUEUE_BYTES_MAX {
-            self.sender.cast(sender::Message::Items { items, bytes });
+            if !self.sender.try_cast(sender::Message::Items { items, bytes }) {
+                // It has dialled us before membership knew of it: its stream begins with a gap.
+                self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            }
             return;
         }
         self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
@@ -197,5 +200,21 @@ impl Peers {
     /// What was stored of partitions is gone.
     pub fn forget(&self, partitions: &PartitionSet) {
         self.all().iter().for_each(|peer| peer.source().inbound.forget(partitions));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Partition;
+    use crate::time::Version;
+
+    #[test]
+    fn nothing_waits_for_a_peer_that_has_no_sender_yet() {
+        let peers = Peers::default();
+        let peer = peers.meet(NodeId::from_raw(1));
+        let partition = Partition::new(0).unwrap();
+        peer.stream(vec![StreamItem::Flushed { partition, version: Version::ZERO }]);
+        assert_eq!(peer.waiting_bytes(), 0);
     }
 }
