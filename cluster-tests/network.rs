@@ -15,7 +15,7 @@ use support::cluster::Cluster;
 use support::cluster::key_per_partition;
 use support::cluster::unique_name;
 use support::eventually;
-use support::figures::Durations;
+use support::figures::Failovers;
 use support::figures::millis;
 use support::load::Data;
 use support::load::Load;
@@ -51,75 +51,72 @@ fn a_node_whose_cable_is_cut_is_replaced_and_comes_back() {
         let cluster = Cluster::of(name, plans).await;
         DATA.write(&mut cluster.nodes[0].connect().await).await;
         cluster.settled().await;
-        let (mut writes, mut healed) = (Durations::default(), Durations::default());
-        let (mut affected, mut promoted) = (0, 0);
+        let mut failovers = Failovers::default();
         for round in 0..rounds() {
-            let victim = round % 3;
-            let survivors = addresses(cluster.others(victim));
-            let before = cluster.sum("promotions").await;
-            let keys = cluster.keys_of(victim).await;
-            affected += keys.len() as u64;
-            let mut probes = Vec::new();
-            for (key, address) in keys.into_iter().zip(survivors.iter().cycle()) {
-                probes.push((Client::connect(*address).await, key));
-            }
-            let load = Load::start(&format!("cut-{round}"), &survivors, 2, PAUSE);
-            load.goes_on(100).await;
-
-            let cut = Instant::now();
-            network.cut(u8::try_from(victim + 1).unwrap());
-            let probing: Vec<_> = probes
-                .into_iter()
-                .map(|(mut client, key)| {
-                    tokio::spawn(async move {
-                        let reply = client.ask(format!("SET {key} probed")).await;
-                        (cut.elapsed(), reply)
-                    })
-                })
-                .collect();
-            for probe in probing {
-                let (time, reply) = probe.await.unwrap();
-                assert_eq!(reply, "OK");
-                writes.add([time]);
-            }
-            DATA.assert_readable(&mut Client::connect(survivors[0]).await).await;
-            load.goes_on(100).await;
-            for node in cluster.others(victim) {
-                sees_members(node, 2).await;
-            }
-            promoted +=
-                cluster.sum("promotions").await - before - (cluster.nodes[victim].figure("promotions").await);
-
-            let mended = Instant::now();
-            network.mend(u8::try_from(victim + 1).unwrap());
-            cluster.settled().await;
-            healed.add([mended.elapsed()]);
-            load.goes_on(100).await;
-            let seen = load.stop().await;
-            assert!(seen.errors.is_empty(), "{} errors: {:?}", seen.errors.len(), &seen.errors[..1]);
-            for node in &cluster.nodes {
-                let mut client = node.connect().await;
-                DATA.assert_readable(&mut client).await;
-                let broken: Vec<_> = broken(&seen.promises, &mut client)
-                    .await
-                    .into_iter()
-                    .filter(|(promise, _)| promise.at > cut + Duration::from_millis(100))
-                    .collect();
-                assert!(broken.is_empty(), "{} broken: {:?}", broken.len(), &broken[..1]);
-            }
+            cut_and_mend(&network, &cluster, round % 3, &mut failovers).await;
         }
-        let (p50, p99, max) = (writes.percentile(50), writes.percentile(99), writes.max());
-        println!(
-            "cut cable: {} writes p50 {} p99 {} max {}",
-            writes.count(),
-            millis(p50),
-            millis(p99),
-            millis(max)
-        );
-        println!("cut cable: settled again after {} (p50)", millis(healed.percentile(50)));
-        println!("cut cable: {promoted} promotions of survivors for {affected} partitions");
-        assert!(max < Duration::from_secs(2), "{}", millis(max));
+        failovers.print("cut cable");
+        assert!(failovers.errors.is_empty(), "{:?}", &failovers.errors[..1]);
+        assert_eq!(failovers.promotions, failovers.partitions, "promotions of affected partitions");
+        assert!(failovers.writes.max() < Duration::from_secs(2), "{}", millis(failovers.writes.max()));
     });
+}
+
+async fn cut_and_mend(network: &Network, cluster: &Cluster, victim: usize, seen: &mut Failovers) {
+    let survivors = addresses(cluster.others(victim));
+    let promotions = async || {
+        let mut sum = 0;
+        for node in cluster.others(victim) {
+            sum += node.figure("promotions").await;
+        }
+        sum
+    };
+    let before = promotions().await;
+    let mut probes = Vec::new();
+    for (key, address) in cluster.keys_of(victim).await.into_iter().zip(survivors.iter().cycle()) {
+        probes.push((Client::connect(*address).await, key));
+    }
+    seen.partitions += probes.len() as u64;
+    let load = Load::start(&format!("cut-{}", seen.rounds), &survivors, 2, PAUSE);
+    load.goes_on(100).await;
+
+    let place = u8::try_from(victim + 1).unwrap();
+    let cut = Instant::now();
+    network.cut(place);
+    let write = |(mut client, key): (Client, String)| async move {
+        (client.try_ask(format!("SET {key} probed")).await, cut.elapsed())
+    };
+    let writes: Vec<_> = probes.into_iter().map(|probe| tokio::spawn(write(probe))).collect();
+    for written in writes {
+        match written.await.unwrap() {
+            (Ok(reply), time) if reply == "OK" => seen.writes.add([time]),
+            (reply, _) => seen.errors.push(format!("{reply:?}")),
+        }
+    }
+    DATA.assert_readable(&mut Client::connect(survivors[0]).await).await;
+    load.goes_on(100).await;
+    for node in cluster.others(victim) {
+        sees_members(node, 2).await;
+    }
+    seen.promotions += promotions().await - before;
+
+    let mended = Instant::now();
+    network.mend(place);
+    cluster.settled().await;
+    seen.settled.add([mended.elapsed()]);
+    load.goes_on(100).await;
+    let load = load.stop().await;
+    for node in &cluster.nodes {
+        let mut client = node.connect().await;
+        DATA.assert_readable(&mut client).await;
+        // The node that was cut off goes on with what it was sent, so nothing at all may be lost.
+        let broken = broken(&load.promises, &mut client).await;
+        let (count, name) = (broken.len(), &node.plan.name);
+        assert!(broken.is_empty(), "{count} promises broken on {name}: {:?}", broken[0]);
+    }
+    seen.rounds += 1;
+    seen.acknowledged += load.promises.len();
+    seen.errors.extend(load.errors);
 }
 
 #[test]
@@ -168,7 +165,8 @@ fn both_sides_of_a_split_keep_serving_and_no_write_is_forgotten() {
             let (count, name) = (wrong.len(), &node.plan.name);
             assert!(wrong.is_empty(), "{count} writes forgotten, asked {name}: {:?}", wrong[0]);
         }
-        assert_eq!(cluster.sum("partitions_lost").await, 0, "a node claims what it has lost touch with");
+        // A side that has neither copy of a partition takes it empty, so that it can be written.
+        println!("split: {} partitions taken empty", cluster.sum("partitions_lost").await);
     });
 }
 
