@@ -2,6 +2,8 @@
 //!
 //! `FAILOVER_ROUNDS` says how often each is done (default 2); `scripts/failover.sh` does it 20 times.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "support/mod.rs"]
 mod support;
 

@@ -1,5 +1,7 @@
 //! Nodes come and go, work hard and idle, and have bad neighbours; clients go on.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "support/mod.rs"]
 mod support;
 

@@ -1,6 +1,8 @@
 //! Cables are cut and mended, in network namespaces of our own. Skipped, with the reason printed,
 //! where those cannot be made.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "support/mod.rs"]
 mod support;
 

@@ -1,6 +1,8 @@
 //! Plays the transcripts of `proto-spec/transcripts/` against real nodes: as written, byte by byte,
 //! and pipelined.
 
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
 #[path = "support/mod.rs"]
 mod support;
 #[path = "support/transcript.rs"]

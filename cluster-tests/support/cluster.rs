@@ -130,9 +130,8 @@ impl Cluster {
             let mut words = line.split(' ');
             let (first, last) = words.next().unwrap().split_once('-').unwrap();
             let primary = words.next().unwrap().strip_prefix("primary=").unwrap();
-            for partition in first.parse::<usize>().unwrap()..=last.parse().unwrap() {
-                primaries[partition] = primary.to_owned();
-            }
+            let (first, last): (usize, usize) = (first.parse().unwrap(), last.parse().unwrap());
+            primaries[first..=last].fill(primary.to_owned());
         }
         primaries
     }
