@@ -205,3 +205,19 @@ impl Peers {
         self.all().iter().for_each(|peer| peer.source().inbound.forget(partitions));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Partition;
+    use crate::time::Version;
+
+    #[test]
+    fn nothing_waits_for_a_peer_that_has_no_sender_yet() {
+        let peers = Peers::default();
+        let peer = peers.meet(NodeId::from_raw(1));
+        let partition = Partition::new(0).unwrap();
+        peer.stream(vec![StreamItem::Flushed { partition, version: Version::ZERO }]);
+        assert_eq!(peer.waiting_bytes(), 0);
+    }
+}

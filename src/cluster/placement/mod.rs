@@ -173,6 +173,10 @@ impl Placement {
         if self.peers.alive(identity, now) {
             self.forget_requests(identity.node);
             self.keep_surplus(now);
+            // It may have kept its data and have served clients where we could not see it: in a split.
+            // Its stream may have told us of the gap before this, or never does. One that has started
+            // anew has nothing that both hold, so for it this costs nothing.
+            self.repairs.insert(identity.node, PartitionSet::full());
             self.settle(now, out);
         }
     }

@@ -559,6 +559,29 @@ fn a_node_that_came_back_empty_is_not_pulled_from_for_what_it_got_from_us() {
     assert_eq!(net.nodes[0].placement.pulls_started, pulls_before);
 }
 
+#[test]
+fn a_new_life_of_a_node_that_kept_its_data_is_pulled_from_though_its_link_came_first() {
+    let mut net = Net::with_nodes(4, 2);
+    let (former, now) = (net.nodes[1].identity, net.now);
+    let mut record = Record::clone(net.nodes[1].placement.record());
+    assert_eq!(record.synced, PartitionSet::full());
+    let identity = identity(1, former.generation.as_raw() + 1);
+    record.generation = identity.generation;
+    let mut out = Vec::new();
+    let placement = &mut net.nodes[0].placement;
+    placement.member_down(former, now, &mut out);
+    placement.stream_gap(former.node, now, &mut out);
+    // What is asked of it now would be asked of a life that is over.
+    out.clear();
+    placement.member_alive(identity, now, &mut out);
+    placement.record_arrived(record, now, &mut out);
+    let pulled = out.iter().find_map(|output| match output {
+        Output::Pull { partitions, .. } => Some(partitions.clone()),
+        _ => None,
+    });
+    assert_eq!(pulled, Some(PartitionSet::full()), "what it wrote on the other side of a split");
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
