@@ -12,6 +12,8 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::watch;
+
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
@@ -47,6 +49,8 @@ pub struct Peer {
     kept_bytes: AtomicUsize,
     is_overflowing: AtomicBool,
     heard: AtomicU64,
+    /// How many links it has made to us.
+    links_made: watch::Sender<u64>,
 }
 
 /// What of a node's stream has been applied here.
@@ -68,6 +72,7 @@ impl Peer {
             kept_bytes: AtomicUsize::new(0),
             is_overflowing: AtomicBool::new(false),
             heard: AtomicU64::new(0),
+            links_made: watch::Sender::new(0),
         }
     }
 
@@ -82,6 +87,12 @@ impl Peer {
         if let Some(before) = before {
             before.close();
         }
+    }
+
+    /// It has made a link to us. The receiver changes when it makes the next one.
+    pub fn linked(&self) -> watch::Receiver<u64> {
+        self.links_made.send_modify(|count| *count += 1);
+        self.links_made.subscribe()
     }
 
     /// The life in which we know it.
@@ -107,11 +118,11 @@ impl Peer {
         let before = self.mailbox_bytes.fetch_add(bytes, Ordering::AcqRel);
         if before + bytes <= QUEUE_BYTES_MAX {
             if sender.cast(replication_sender::Message::Items { items, bytes }).is_err() {
-                self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+                self.leave_mailbox(bytes);
             }
             return;
         }
-        self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.leave_mailbox(bytes);
         if !self.is_overflowing.swap(true, Ordering::AcqRel) {
             // If it has failed, its successor begins a new stream anyway.
             let _ = sender.cast(replication_sender::Message::Overflowed);
@@ -122,7 +133,20 @@ impl Peer {
     pub fn taken(&self, bytes: usize, kept_bytes: usize) {
         // In this order: what is taken out must not seem to be gone meanwhile.
         self.kept_bytes.store(kept_bytes, Ordering::Release);
-        self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.leave_mailbox(bytes);
+    }
+
+    /// A sender begins, with an empty mailbox: what its predecessor had is gone.
+    pub fn sender_begins(&self) {
+        self.mailbox_bytes.store(0, Ordering::Release);
+        self.kept_bytes.store(0, Ordering::Release);
+        self.overflow_handled();
+    }
+
+    /// Never below zero: a sender that begins meanwhile counts from there.
+    fn leave_mailbox(&self, bytes: usize) {
+        let less = |waiting: usize| Some(waiting.saturating_sub(bytes));
+        let _ = self.mailbox_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
     /// The sender has made a new stream after an overflow.

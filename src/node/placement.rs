@@ -76,8 +76,13 @@ pub enum Message {
         /// Which.
         given: Box<HandOver>,
     },
-    /// The stream from a node has a gap.
-    StreamGap(NodeId),
+    /// A node has linked to us.
+    Linked {
+        /// Who.
+        node: NodeId,
+        /// It has dropped what it had to send us in between.
+        has_gap: bool,
+    },
     /// Our link to a node is up.
     LinkUp(NodeId),
     /// A shard has failed.
@@ -175,7 +180,7 @@ impl Actor for PlacementActor {
                 placement.take_over_asked(by, &partitions, now, &mut out);
             }
             Message::HandedOver { by, given } => placement.handed_over(by, &given, now, &mut out),
-            Message::StreamGap(source) => placement.stream_gap(source, now, &mut out),
+            Message::Linked { node, has_gap } => placement.linked(node, has_gap, now, &mut out),
             Message::LinkUp(node) => placement.link_up(node, now, &mut out),
             Message::ShardLost(number) => self.shard_lost(number, placement, &mut out),
             Message::Tick => {
@@ -288,6 +293,10 @@ impl PlacementActor {
         let number = usize::from(number);
         let lost = crate::store::Partition::all().filter(|p| self.context.shard_of(*p) == number).collect();
         self.context.peers.forget(&lost);
+        // What others were pulling from the shard never comes: they see a gap, and ask again.
+        for peer in self.context.peers.all() {
+            peer.sender.cast(replication_sender::Message::Renew);
+        }
         placement.shard_lost(&lost, self.context.clocks.now(), out);
         // The new shard has seen no view yet.
         out.push(Output::View(Arc::clone(placement.view())));

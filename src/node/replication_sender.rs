@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ractor::Actor;
 use ractor::ActorProcessingErr;
 use ractor::ActorRef;
+use ractor::ActorStatus;
 use tokio::task::JoinHandle;
 use tracing::debug;
 use tracing::warn;
@@ -59,6 +60,8 @@ pub enum Message {
     },
     /// More came than may wait: the stream breaks here.
     Overflowed,
+    /// Begin a new stream: what the old one promised will not come.
+    Renew,
     /// The peer lives, in this life, at this address.
     Alive(Identity),
     /// The peer is dead.
@@ -102,7 +105,7 @@ impl Actor for ReplicationSender {
     async fn pre_start(&self, myself: ActorRef<Message>, (): ()) -> Result<State, ActorProcessingErr> {
         // A random epoch: a sender that was started again must not seem to go on.
         let outbound = Outbound::new(rand::random(), QUEUE_BYTES_MAX, SENT_BYTES_MAX);
-        self.peer.overflow_handled();
+        self.peer.sender_begins();
         self.peer.sender.lead_to(myself.clone());
         let node = self.peer.node;
         self.context.to_all_shards(|| shard::Message::StreamBroken(node));
@@ -129,6 +132,7 @@ impl Actor for ReplicationSender {
                 self.break_stream(state);
                 self.peer.overflow_handled();
             }
+            Message::Renew => self.renew_stream(state),
             Message::Alive(identity) => {
                 // What waits for a former life would only confuse the new one.
                 self.reset(state);
@@ -189,6 +193,10 @@ impl ReplicationSender {
     fn break_stream(&self, state: &mut State) {
         Counters::add(&self.context.counters.streams_dropped, 1);
         warn!(peer = %self.peer.node, bytes_max = QUEUE_BYTES_MAX, "stream dropped, peer is too slow");
+        self.renew_stream(state);
+    }
+
+    fn renew_stream(&self, state: &mut State) {
         // The peer learns of the gap when the link is made again.
         self.reset(state);
         if let (Some(identity), Some(myself)) = (self.peer.identity(), self.peer.sender.actor()) {
@@ -285,6 +293,10 @@ impl Dialler {
             }
             if refusals == REFUSALS_PROVE_DEATH {
                 self.context.gossip.cast(gossip::Message::PeerGone(self.identity));
+            }
+            if sender.get_status() > ActorStatus::Running {
+                // It has failed; its successor has a dialler of its own.
+                return;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(REDIAL_AFTER_MAX);

@@ -40,6 +40,10 @@ const PULL_PAUSE: Duration = Duration::from_millis(2);
 /// Partitions that are flushed in one step.
 const STEP_FLUSHES_MAX: u16 = 64;
 
+/// No number of stalls: a shard serves nothing before placement has sent it a view. One that was
+/// started again is empty, and the view in its context does not know that yet.
+const NO_VIEW_YET: u64 = u64::MAX;
+
 /// What a shard is asked for, or told.
 #[derive(Debug)]
 pub enum Message {
@@ -164,7 +168,7 @@ impl Actor for ShardActor {
         let serving = Serving::new(store, self.number, count, context.current_view());
         context.shards[usize::from(self.number)].lead_to(myself.clone());
         drop(myself.send_interval(SWEEP_PERIOD, || Message::Sweep));
-        Ok(State { serving, stalls_known: context.pulse.stalls(), is_stepping: false, pulls_counted: 0 })
+        Ok(State { serving, stalls_known: NO_VIEW_YET, is_stepping: false, pulls_counted: 0 })
     }
 
     async fn handle(

@@ -19,6 +19,7 @@ mod steps;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,6 +55,8 @@ pub struct PlacementSettings {
     pub drop_after: Duration,
     /// How long a hand-over may stay without an answer before it is asked for again, or taken back.
     pub hand_over_wait_max: Duration,
+    /// How long, after a stall of the process, the other members are waited for.
+    pub doubt_max: Duration,
     /// How many nodes are pulled from at a time.
     pub pulls_max: usize,
 }
@@ -65,7 +68,9 @@ impl Default for PlacementSettings {
             rereplicate_after: Duration::from_secs(10),
             forget_after: Duration::from_secs(600),
             drop_after: Duration::from_secs(2),
-            hand_over_wait_max: Duration::from_secs(2),
+            // Well below what a client is made to wait: a refused hand-over serves nobody meanwhile.
+            hand_over_wait_max: Duration::from_millis(500),
+            doubt_max: Duration::from_millis(500),
             pulls_max: 4,
         }
     }
@@ -82,6 +87,15 @@ struct Pending {
 struct Pulling {
     id: PullId,
     partitions: PartitionSet,
+}
+
+/// The process stood still since others may have held it dead. It serves nothing that somebody else
+/// may have taken over, until each member has linked to it again: one that had given it up begins a
+/// new stream then, and has newer data; one that had not simply goes on.
+#[derive(Clone, Debug)]
+struct Doubt {
+    since: Moment,
+    unheard: BTreeSet<NodeId>,
 }
 
 /// The state machine. One per node.
@@ -108,6 +122,10 @@ pub struct Placement {
     surplus: Pending,
     /// Nothing is asked for before: a source said that it does not have what our view says it has.
     pulls_paused_until: Option<Moment>,
+    /// What leaving nodes have handed over to us: until then we do not serve what they had before us.
+    handed: BTreeMap<NodeId, PartitionSet>,
+    /// The process stood still, and may have been replaced.
+    doubt: Option<Doubt>,
     /// A partition was handed over or taken back: the shards need a view even if it is the same.
     must_show_view: bool,
 }
@@ -135,6 +153,8 @@ impl Placement {
             repairs: BTreeMap::new(),
             surplus,
             pulls_paused_until: None,
+            handed: BTreeMap::new(),
+            doubt: None,
             must_show_view: false,
         };
         placement.view = placement.compute_view();
@@ -198,6 +218,7 @@ impl Placement {
     pub fn member_down(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         if self.peers.down(identity, now) {
             self.forget_requests(identity.node);
+            self.stop_doubting(identity.node);
             self.settle(now, out);
         }
     }
@@ -223,19 +244,51 @@ impl Placement {
         self.settle(now, out);
     }
 
-    /// This process stood still for longer than others wait: whoever has another copy has newer data.
+    /// This process stood still for longer than others wait: see [`Doubt`]. If all nodes of a machine
+    /// stood still together, none has replaced another, and all go on.
     pub fn stalled(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let replaced: PartitionSet = self
-            .record
-            .synced
-            .iter()
-            .filter(|partition| {
-                self.view.other_holders(*partition).any(|node| self.peers.is_synced(node, *partition))
-            })
-            .collect();
-        self.change_record(|record| record.synced.subtract(&replaced));
+        let unheard: BTreeSet<NodeId> = self.peers.live().collect();
+        self.doubt = (!unheard.is_empty()).then_some(Doubt { since: now, unheard });
         self.taking.clear();
+        self.must_show_view = true;
         self.settle(now, out);
+    }
+
+    /// A node has linked to us. With a gap it has dropped what it had to send us in between.
+    pub fn linked(&mut self, node: NodeId, has_gap: bool, now: Moment, out: &mut Vec<Output>) {
+        if self.stop_doubting(node) && has_gap {
+            self.give_way(&[node]);
+        }
+        match has_gap {
+            true => self.stream_gap(node, now, out),
+            false => self.settle(now, out),
+        }
+    }
+
+    /// Nothing more is to be heard from a node. Whether it was waited for.
+    fn stop_doubting(&mut self, node: NodeId) -> bool {
+        let was_unheard = self.doubt.as_mut().is_some_and(|doubt| doubt.unheard.remove(&node));
+        self.doubt = self.doubt.take().filter(|doubt| !doubt.unheard.is_empty());
+        was_unheard
+    }
+
+    /// These nodes may have served in our place: their copies count, ours have to be completed.
+    fn give_way(&mut self, nodes: &[NodeId]) {
+        let mut replaced = PartitionSet::new();
+        nodes
+            .iter()
+            .filter_map(|node| self.peers.synced(*node))
+            .for_each(|theirs| replaced.union_with(theirs));
+        self.change_record(|record| record.synced.subtract(&replaced));
+    }
+
+    fn end_doubt_in_time(&mut self, now: Moment) {
+        let limit = self.settings.doubt_max;
+        if let Some(doubt) = self.doubt.take_if(|doubt| now.since(doubt.since) >= limit) {
+            // Who has not come back to us may well have given us up.
+            let unheard: Vec<NodeId> = doubt.unheard.into_iter().collect();
+            self.give_way(&unheard);
+        }
     }
 
     /// The shard of these partitions has failed and lost what it had.
@@ -249,10 +302,12 @@ impl Placement {
     }
 
     /// The stream from a node has a gap: what it sent in between is unknown.
-    pub fn stream_gap(&mut self, source: NodeId, now: Moment, out: &mut Vec<Output>) {
+    fn stream_gap(&mut self, source: NodeId, now: Moment, out: &mut Vec<Output>) {
         self.pulls.remove(&source);
         self.taking.remove(&source);
         self.repairs.insert(source, PartitionSet::full());
+        // A hand-over may have been lost in it: better two primaries than none.
+        self.handed.insert(source, PartitionSet::full());
         self.settle(now, out);
     }
 
@@ -351,6 +406,7 @@ impl Placement {
         }
         if given.is_leaving {
             self.peers.leaving(by);
+            self.handed.entry(by).or_default().union_with(&given.partitions);
         }
         self.change_record(|record| record.synced.union_with(&accepted));
         out.push(Output::Event(Event::TookOver { partitions: accepted, from: by }));
@@ -381,6 +437,7 @@ impl Placement {
         if !self.is_due(now) {
             return;
         }
+        self.end_doubt_in_time(now);
         let overdue = |pending: &Pending, limit| now.since(pending.since) >= limit;
         let wait_max = self.settings.hand_over_wait_max;
         for (primary, taking) in self.taking.iter_mut().filter(|(_, taking)| overdue(taking, wait_max)) {
@@ -407,6 +464,7 @@ impl Placement {
         asked.into_iter().any(|pending| now.since(pending.since) >= wait_max)
             || (is_unwanted && now.since(self.surplus.since) >= self.settings.drop_after)
             || self.pulls_paused_until.is_some_and(|until| now >= until)
+            || self.doubt.as_ref().is_some_and(|doubt| now.since(doubt.since) >= self.settings.doubt_max)
             || self.peers.has_aged(now, &self.settings)
     }
 
@@ -415,12 +473,9 @@ impl Placement {
 
     /// Whether we come before another node once both have a partition synced.
     fn precedes(&self, other: NodeId, partition: Partition) -> bool {
-        self.peers.is_leaving(other) || {
-            let ring = self.view.ring();
-            let position =
-                |node| ring.preference(partition).position(|index| ring.nodes()[usize::from(index)] == node);
-            position(self.identity.node) < position(other)
-        }
+        let ring = self.view.ring();
+        self.peers.is_leaving(other)
+            || ring.position(partition, self.identity.node) < ring.position(partition, other)
     }
 
     fn grant(&mut self, to: NodeId, partitions: PartitionSet, now: Moment, out: &mut Vec<Output>) {
@@ -446,6 +501,7 @@ impl Placement {
         }
         self.taking.remove(&node);
         self.granted.remove(&node);
+        self.handed.remove(&node);
     }
 
     fn next_pull_id(&mut self) -> PullId {

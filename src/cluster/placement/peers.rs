@@ -103,6 +103,12 @@ impl Peers {
         })
     }
 
+    /// The members that are not dead.
+    pub fn live(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let is_live = |peer: &Peer| peer.identity.is_some() && peer.liveness != Liveness::Dead;
+        self.peers.iter().filter(move |(_, peer)| is_live(peer)).map(|(node, _)| *node)
+    }
+
     pub fn is_known(&self, node: NodeId) -> bool {
         self.peers.contains_key(&node)
     }

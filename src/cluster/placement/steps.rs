@@ -72,20 +72,42 @@ impl Placement {
             false => Arc::new(Ring::new(weights)),
         };
         let claims: Vec<Claim> =
-            members.iter().map(|(member, standing)| self.claim_of(member, *standing)).collect();
+            members.iter().map(|(member, standing)| self.claim_of(&ring, member, *standing)).collect();
         let ownership = Ownership::new(&ring, &claims, self.settings.copies);
         let members = members.into_iter().map(|(member, _)| member).collect();
         Arc::new(View::new(self.identity.node, ring, members, ownership))
     }
 
-    fn claim_of(&self, member: &Member, standing: Standing) -> Claim {
+    fn claim_of(&self, ring: &Ring, member: &Member, standing: Standing) -> Claim {
         let node = member.identity.node;
-        let is_current = member.record.generation == member.identity.generation;
-        let mut synced = if is_current { member.record.synced.clone() } else { PartitionSet::new() };
+        let mut synced = if member.is_current() { member.record.synced.clone() } else { PartitionSet::new() };
         if let Some(granted) = self.granted.get(&node) {
             synced.union_with(&granted.partitions);
         }
+        if node == self.identity.node {
+            synced.subtract(&self.withheld(ring));
+        }
         Claim { node, standing, synced }
+    }
+
+    /// What we have and must not serve yet: a leaving node that had it before us has not handed it
+    /// over, or we stood still and others may serve it.
+    fn withheld(&self, ring: &Ring) -> PartitionSet {
+        let mut withheld = PartitionSet::new();
+        if self.doubt.is_some() {
+            self.peers.live().filter_map(|node| self.peers.synced(node)).for_each(|s| withheld.union_with(s));
+        }
+        let me = self.identity.node;
+        for leaver in self.peers.live().filter(|node| self.peers.is_leaving(*node)) {
+            let handed = self.handed.get(&leaver);
+            let is_awaited = |partition: &Partition| {
+                !handed.is_some_and(|handed| handed.contains(*partition))
+                    && ring.position(*partition, leaver) < ring.position(*partition, me)
+            };
+            let theirs = self.peers.synced(leaver).into_iter().flat_map(PartitionSet::iter);
+            withheld.union_with(&theirs.filter(is_awaited).collect());
+        }
+        withheld
     }
 
     fn report_promotions(&self, before: &View, out: &mut Vec<Output>) {

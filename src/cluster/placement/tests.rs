@@ -429,6 +429,51 @@ fn a_node_that_stood_still_gives_way_to_whoever_has_another_copy() {
 }
 
 #[test]
+fn nodes_that_stood_still_together_go_on_as_before_once_they_have_linked_again() {
+    let mut net = Net::with_nodes(4, 3);
+    let before = net.nodes[0].placement.view().fingerprint();
+    let nodes: Vec<NodeId> = net.nodes.iter().map(|node| node.identity.node).collect();
+    (0..3).for_each(|number| net.act(number, Placement::stalled));
+    assert!(net.nodes.iter().all(|n| n.placement.view().primaries_of(n.identity.node).is_empty()));
+    for (at, node) in (0..3).flat_map(|at| nodes.iter().map(move |node| (at, *node))) {
+        if nodes[at] != node {
+            net.act(at, |placement, now, out| placement.linked(node, false, now, out));
+        }
+    }
+    net.run_until_quiet();
+    net.assert_settled();
+    assert_eq!(net.nodes[0].placement.view().fingerprint(), before);
+    assert_eq!(net.lost(), 0);
+    let pulls: u64 = net.nodes.iter().map(|node| node.placement.pulls_started).sum();
+    net.run_until_quiet();
+    assert_eq!(net.nodes.iter().map(|node| node.placement.pulls_started).sum::<u64>(), pulls);
+}
+
+#[test]
+fn a_node_that_stood_still_gives_way_to_a_member_that_had_given_it_up() {
+    let mut net = Net::with_nodes(4, 2);
+    let other = net.nodes[1].identity.node;
+    net.act(0, Placement::stalled);
+    net.act(0, |placement, now, out| placement.linked(other, true, now, out));
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+}
+
+#[test]
+fn the_successor_of_a_leaving_node_serves_on_its_hand_over_and_not_before() {
+    let mut net = Net::with_nodes(4, 2);
+    let leaver = net.nodes[0].identity.node;
+    let had = net.nodes[0].placement.view().primaries_of(leaver);
+    net.act(0, Placement::leave);
+    let record = Record::clone(net.nodes[0].placement.record());
+    // The record overtakes the stream.
+    net.act(1, |placement, now, out| placement.record_arrived(record, now, out));
+    let served = |net: &Net| net.nodes[1].placement.view().primaries_of(net.nodes[1].identity.node);
+    assert!(had.iter().all(|partition| !served(&net).contains(partition)));
+    net.run_until_quiet();
+    assert_eq!(served(&net), PartitionSet::full());
+}
+
+#[test]
 fn a_hand_over_that_is_never_confirmed_is_taken_back() {
     let mut net = Net::with_nodes(4, 2);
     let partition =
@@ -517,7 +562,7 @@ fn a_repair_goes_on_when_its_source_was_taken_for_dead_meanwhile() {
     let source = net.nodes[1].identity;
     let (now, mut out) = (net.now, Vec::new());
     let placement = &mut net.nodes[0].placement;
-    placement.stream_gap(source.node, now, &mut out);
+    placement.linked(source.node, true, now, &mut out);
     placement.member_down(source, now, &mut out);
     out.clear();
     placement.handle_time(now, &mut out);
@@ -533,7 +578,7 @@ fn a_gap_in_a_stream_is_repaired_by_a_pull_of_what_both_hold() {
     let source = net.nodes[1].identity.node;
     let mut out = Vec::new();
     let now = net.now;
-    net.nodes[0].placement.stream_gap(source, now, &mut out);
+    net.nodes[0].placement.linked(source, true, now, &mut out);
     let pulls: Vec<usize> = out
         .iter()
         .filter_map(|output| match output {
@@ -552,7 +597,7 @@ fn a_node_that_came_back_empty_is_not_pulled_from_for_what_it_got_from_us() {
     net.restart(1);
     let source = net.nodes[1].identity.node;
     // The link is up before the newcomer has pulled anything.
-    net.act(0, |placement, now, out| placement.stream_gap(source, now, out));
+    net.act(0, |placement, now, out| placement.linked(source, true, now, out));
     let pulls_before = net.nodes[0].placement.pulls_started;
     net.run_until_quiet();
     net.assert_settled();
@@ -570,7 +615,7 @@ fn a_new_life_of_a_node_that_kept_its_data_is_pulled_from_though_its_link_came_f
     let mut out = Vec::new();
     let placement = &mut net.nodes[0].placement;
     placement.member_down(former, now, &mut out);
-    placement.stream_gap(former.node, now, &mut out);
+    placement.linked(former.node, true, now, &mut out);
     // What is asked of it now would be asked of a life that is over.
     out.clear();
     placement.member_alive(identity, now, &mut out);
