@@ -241,6 +241,10 @@ impl Placement {
     pub fn rejoined(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         self.identity = identity;
         self.change_record(|record| record.generation = identity.generation);
+        if let Some(doubt) = self.doubt.take() {
+            // That settles it.
+            self.give_way(&doubt.unheard.into_iter().collect::<Vec<_>>());
+        }
         self.settle(now, out);
     }
 
