@@ -4,6 +4,7 @@
 # It ends only processes that it started itself: each node's folder notes its process id together
 # with the moment the process started, so that an id which was given away anew is left alone.
 # The nodes' folders, logs included, are in .run/ beside this script's folder.
+# shellcheck source-path=SCRIPTDIR
 set -euo pipefail
 
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -11,11 +12,17 @@ root=$(dirname "$here")
 run=${CACHEGOPHER_RUN:-$root/.run}
 nodes_max=20
 
+# shellcheck source=cluster/say.sh
 . "$here/cluster/say.sh"
+# shellcheck source=cluster/packages.sh
 . "$here/cluster/packages.sh"
+# shellcheck source=cluster/run-folder.sh
 . "$here/cluster/run-folder.sh"
+# shellcheck source=cluster/processes.sh
 . "$here/cluster/processes.sh"
+# shellcheck source=cluster/show.sh
 . "$here/cluster/show.sh"
+# shellcheck source=cluster/demo.sh
 . "$here/cluster/demo.sh"
 
 usage() {

@@ -1,5 +1,5 @@
 # Starting and ending nodes. Sourced by cluster.sh.
-# shellcheck shell=bash
+# shellcheck shell=bash disable=SC2154
 
 # ---- building ---------------------------------------------------------------------------------
 
@@ -24,30 +24,43 @@ probe() {
 
 # check_ports CLIENT_PORT...: that nobody has a node's ports.
 check_ports() {
-    local port taken ports=()
+    local port taken lines=() ports=() deadline=$((SECONDS + 65))
     for port in "$@"; do
-        ports+=("$port" $((port + 1000)) $((port + 10000)))
+        ports+=("$port" $((port + 10000)))
     done
-    taken=$(probe ports "${ports[@]}" 2>/dev/null) || {
-        local lines=()
-        for port in $taken; do
-            lines+=("port $port is in use$(user_of_port "$port")")
-        done
-        fail "a port that the cluster needs is taken" "${lines[@]}" \
-            "end that program, or choose other ports: up --base-port P"
-    }
+    while ! taken=$(probe ports "${ports[@]}" 2>/dev/null); do
+        is_released_soon "$taken" && ((SECONDS < deadline)) || break
+        say "Waiting until the system releases a port: $(tr '\n' ' ' <<<"$taken")..."
+        sleep 3
+    done
+    [[ -n $taken ]] || return 0
+    for port in $taken; do
+        lines+=("port $port is in use$(user_of_port "$port")")
+    done
+    fail "a port that the cluster needs is taken" "${lines[@]}" \
+        "end that program, or choose other ports: up --base-port P"
+}
+
+# Whether nothing but connections that have ended keep these ports: at most a minute longer.
+is_released_soon() {
+    local port
+    has ss || return 1
+    for port in $1; do
+        [[ -z $(ss -Hantu "sport = :$port" | grep -v TIME-WAIT) ]] || return 1
+    done
 }
 
 user_of_port() {
     has ss || return 0
-    ss -Hlntup "sport = :$1" 2>/dev/null | sed -nE 's/.*users:\(\("([^"]*)",pid=([0-9]+).*/ by \1, process \2/p' | head -n 1
+    ss -Hantup "sport = :$1" 2>/dev/null |
+        sed -nE 's/.*users:\(\("([^"]*)",pid=([0-9]+).*/ by \1, process \2/p' | head -n 1
 }
 
 # ---- processes --------------------------------------------------------------------------------
 
 # Starts a node's process in a session of its own, where the user's Ctrl-C does not reach it.
 start_process() {
-    local name=$1 folder=$run/nodes/$1 peers= other flags
+    local name=$1 folder=$run/nodes/$1 peers='' other flags
     for other in $(node_names); do
         [[ $other == "$name" ]] || peers+=,127.0.0.1:$(peer_port "$other")
     done

@@ -28,6 +28,7 @@ use crate::findings;
 use crate::findings::Kind;
 use crate::findings::Outcome;
 use crate::keys;
+use crate::nodes;
 use crate::nodes::NodeAddress;
 use crate::ranges;
 
@@ -180,6 +181,9 @@ impl Worker {
             let rest = if is_connected { self.rest(phase) } else { CONNECT_REST };
             // A failure interrupts the rest: what matters is measured from the first moment on.
             let _ = timeout(rest, phases.changed()).await;
+        }
+        if let Some(connection) = connection {
+            nodes::close(connection).await;
         }
         outcomes
     }

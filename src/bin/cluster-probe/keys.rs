@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use cachegopher::client::text::TextConnection;
 
+use crate::nodes;
 use crate::nodes::NodeAddress;
 
 /// Lines that are sent before their replies are read.
@@ -89,5 +90,6 @@ async fn ask_one(client: String, lines: Vec<String>) -> io::Result<Vec<String>> 
             replies.push(connection.receive().await?);
         }
     }
+    nodes::close(connection).await;
     Ok(replies)
 }

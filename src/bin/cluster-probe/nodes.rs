@@ -109,6 +109,7 @@ async fn ask(client: String) -> Option<Answer> {
     let mut connection = TextConnection::connect(client).await.ok()?;
     let stats = connection.list("STATS").await.ok()?;
     let members = connection.list("NODES").await.ok()?;
+    close(connection).await;
     let stats = stats.iter().filter_map(|line| line.split_once(' '));
     let members = members.iter().filter_map(|line| {
         let mut words = line.split(' ');
@@ -116,6 +117,17 @@ async fn ask(client: String) -> Option<Answer> {
     });
     let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
     Some(Answer { stats: stats.map(owned).collect(), members: members.map(owned).collect() })
+}
+
+/// Lets the node close the connection. The side that closes first keeps its port busy for a minute,
+/// and on this side that is a port which a node may need.
+pub async fn close(mut connection: TextConnection) {
+    // Whether it has heard us or is gone: there is nothing more to be had from it.
+    let _ = timeout(ANSWER_WAIT_MAX, async {
+        connection.ask("EXIT").await?;
+        connection.receive().await
+    })
+    .await;
 }
 
 /// Returns when all nodes have the same view with so many members alive and a primary for every

@@ -7,6 +7,7 @@ use cachegopher::client::text::TextConnection;
 use cachegopher::store::Partition;
 
 use crate::keys;
+use crate::nodes;
 use crate::nodes::NodeAddress;
 
 /// A run of partitions with the same owners.
@@ -39,7 +40,12 @@ impl Range {
 pub async fn all(nodes: &[NodeAddress]) -> Result<Vec<Range>, String> {
     let mut reason = "no node was given".to_owned();
     for node in nodes {
-        let lines = async { TextConnection::connect(&node.client).await?.list("RING").await };
+        let lines = async {
+            let mut connection = TextConnection::connect(&node.client).await?;
+            let lines = connection.list("RING").await?;
+            nodes::close(connection).await;
+            Ok::<_, std::io::Error>(lines)
+        };
         match lines.await {
             Ok(lines) => {
                 let range = |line: &String| Range::parse(line).ok_or(format!("RING says {line:?}"));
