@@ -143,8 +143,8 @@ TEXT
 
 command_down() {
     expect_no_arguments down "$@"
-    lock_run_folder
     require_up
+    lock_run_folder
     take_down
     say "The cluster is down. Its logs are in $(shown "$run/nodes") until the next up."
 }
@@ -221,8 +221,8 @@ command_start() {
 command_add() {
     local number port started=$EPOCHREALTIME
     expect_no_arguments add "$@"
-    lock_run_folder
     require_up
+    lock_run_folder
     number=$(($(node_names | wc -l) + 1))
     ((number <= nodes_max)) || fail "there are already $nodes_max nodes, which is enough for one machine"
     port=$(($(setting base_port) + number - 1))

@@ -96,8 +96,8 @@ node_name() {
 # choose_node COMMAND ARGUMENTS...: sets name of the caller and takes the lock.
 choose_node() {
     (($# == 2)) || wrong_arguments "usage: $1 N"
-    lock_run_folder
     require_up
+    lock_run_folder
     name=$(node_name "$2")
 }
 
