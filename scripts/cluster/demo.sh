@@ -87,7 +87,7 @@ demo_kill() {
     read -r line <&"$from" || fail "the clients could not be started"
     sleep 1
     declare -gA log_read=()
-    skip_old_events
+    skip_events "$(log_sizes)"
     pid=$(process_id "$victim")
     # No step lies between checking the id and using it, and the clock is read when the signal is out:
     # what was answered until then is no failover.
@@ -102,7 +102,7 @@ demo_kill() {
     wait "$driver_pid" || fail "the clients could not tell what they saw"
     collect "$results"
     demo_errors=$(sed -n 's/^error /   /p' <<<"$results")
-    new_log_lines | grep -v 'cluster\.sh: ' | describe_events "$(milliseconds_of_day "$killed_at")" | sed 's/^/   /'
+    new_log_lines "$(log_sizes)" | grep -v 'cluster\.sh: ' | describe_events "$(milliseconds_of_day "$killed_at")" | sed 's/^/   /'
 }
 
 # milliseconds_of_day EPOCHREALTIME: since midnight UTC.

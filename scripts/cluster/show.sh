@@ -76,7 +76,7 @@ command_watch() {
     require_up
     end=$((SECONDS + ${seconds:-0}))
     declare -gA log_read=()
-    skip_old_events
+    skip_events "$(log_sizes)"
     if [[ -t 1 ]]; then watch_on_screen; else watch_in_lines; fi
 }
 
@@ -142,20 +142,25 @@ log_sizes() {
     stat -c '%n %s' "$run"/nodes/*/log "$run/actions" 2>/dev/null || true
 }
 
-skip_old_events() {
+# skip_events SIZES: what is in the logs up to these sizes is read.
+skip_events() {
     local file size
     while read -r file size; do
-        log_read[$file]=$size
-    done < <(log_sizes)
+        [[ -z $file ]] || log_read[$file]=$size
+    done <<<"$1"
 }
 
 # Sets new of the caller to what has been logged since the last call.
 new_events() {
-    mapfile -t new < <(new_log_lines | describe_events)
-    skip_old_events
+    local sizes
+    # What is logged meanwhile is left for the next call.
+    sizes=$(log_sizes)
+    mapfile -t new < <(new_log_lines "$sizes" | describe_events)
+    skip_events "$sizes"
 }
 
-# Log lines behind what was read, each behind the name of its node, in the order of their times.
+# new_log_lines SIZES: log lines behind what was read, each behind the name of its node, in the order
+# of their times.
 new_log_lines() {
     local file size from name
     while read -r file size; do
@@ -163,7 +168,7 @@ new_log_lines() {
         ((size > from)) || continue
         name=$(basename "$(dirname "$file")")
         tail -c "+$((from + 1))" "$file" | head -c $((size - from)) | sed "s/^/$name /"
-    done < <(log_sizes) | sort -s -k2,2
+    done <<<"$1" | sort -s -k2,2
 }
 
 # Log lines as events for people. With `since`, in milliseconds of the UTC day, times count from there.
