@@ -11,6 +11,7 @@ use bincode::Decode;
 use bincode::Encode;
 use bytes::Bytes;
 
+use crate::cluster::placement::PullId;
 use crate::store::PARTITION_COUNT;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -75,15 +76,22 @@ impl Outbound {
         true
     }
 
+    /// Whether [`Outbound::next_to_send`] has a frame now.
+    pub fn has_more_to_send(&self) -> bool {
+        let is_within =
+            |frame: &Bytes| self.sent == 0 || self.sent_bytes + frame.len() <= self.sent_bytes_max;
+        self.kept.get(self.sent).is_some_and(is_within)
+    }
+
     /// The next frame to send, if the bound of what is on its way allows one.
     pub fn next_to_send(&mut self) -> Option<Bytes> {
-        let frame = self.kept.get(self.sent)?;
-        if self.sent > 0 && self.sent_bytes + frame.len() > self.sent_bytes_max {
+        if !self.has_more_to_send() {
             return None;
         }
+        let frame = self.kept.get(self.sent)?.clone();
         self.sent += 1;
         self.sent_bytes += frame.len();
-        Some(frame.clone())
+        Some(frame)
     }
 
     /// The receiver has applied all frames up to this one. A number that was never sent is ignored.
@@ -150,6 +158,21 @@ pub struct Inbound {
     following: PartitionSet,
     /// Per partition: everything of the source up to this version is here.
     watermarks: Vec<Version>,
+    /// The pull from the source that is under way. The end of any other says nothing: it may have
+    /// begun in a stream that broke, or before what it brought was forgotten.
+    pull: Option<Pull>,
+}
+
+/// A pull that is under way, at the node that asked for it.
+#[derive(Debug)]
+struct Pull {
+    id: PullId,
+    /// What was asked for and has not been forgotten since.
+    partitions: PartitionSet,
+    /// What the source has completed.
+    complete: PartitionSet,
+    /// How many of the source's shards have ended their part.
+    parts: u16,
 }
 
 impl Default for Inbound {
@@ -159,6 +182,7 @@ impl Default for Inbound {
             applied: 0,
             following: PartitionSet::new(),
             watermarks: vec![Version::ZERO; usize::from(PARTITION_COUNT)],
+            pull: None,
         }
     }
 }
@@ -172,13 +196,16 @@ impl Inbound {
             self.epoch = Some(start.epoch);
             self.applied = start.first.saturating_sub(1);
             self.following = PartitionSet::new();
+            self.pull = None;
         }
         (self.applied + 1, !is_continued)
     }
 
-    /// A frame has arrived.
-    pub fn arrived(&mut self, number: u64) -> Arrival {
+    /// A frame has arrived over a link that began in this epoch.
+    pub fn arrived(&mut self, epoch: u64, number: u64) -> Arrival {
         match number {
+            // What is left of a former stream must not be taken for a frame of the present one.
+            _ if self.epoch != Some(epoch) => Arrival::OutOfOrder,
             _ if number == self.applied + 1 => {
                 self.applied = number;
                 Arrival::Next
@@ -196,10 +223,34 @@ impl Inbound {
         }
     }
 
-    /// A pull of partitions has ended: everything up to this version is here, the rest follows.
-    pub fn pulled(&mut self, partitions: &PartitionSet, up_to: Version) {
-        self.following.union_with(partitions);
-        partitions.iter().for_each(|partition| self.applied(partition, up_to));
+    /// A pull is asked for. Returns what is wanted: all that is newer than these versions.
+    pub fn start_pull(&mut self, id: PullId, partitions: &PartitionSet) -> Vec<(Partition, Version)> {
+        let complete = PartitionSet::new();
+        self.pull = Some(Pull { id, partitions: partitions.clone(), complete, parts: 0 });
+        partitions.iter().map(|partition| (partition, self.watermark(partition))).collect()
+    }
+
+    /// One of `shards` shards of the source has ended its part of a pull: everything of these
+    /// partitions up to this version is here, the rest follows. Returns all complete partitions when
+    /// that was the last part of the pull that is awaited.
+    pub fn pulled(
+        &mut self,
+        id: PullId,
+        shards: u16,
+        partitions: &PartitionSet,
+        up_to: Version,
+    ) -> Option<PartitionSet> {
+        let pull = self.pull.as_mut().filter(|pull| pull.id == id)?;
+        let complete: PartitionSet = partitions.iter().filter(|p| pull.partitions.contains(*p)).collect();
+        pull.complete.union_with(&complete);
+        pull.parts += 1;
+        let is_done = pull.parts >= shards;
+        self.following.union_with(&complete);
+        complete.iter().for_each(|partition| self.applied(partition, up_to));
+        match is_done {
+            true => self.pull.take().map(|pull| pull.complete),
+            false => None,
+        }
     }
 
     /// The version of a partition up to which everything of the source is here.
@@ -210,6 +261,10 @@ impl Inbound {
     /// What was stored of these partitions is gone.
     pub fn forget(&mut self, partitions: &PartitionSet) {
         self.following.subtract(partitions);
+        if let Some(pull) = &mut self.pull {
+            pull.partitions.subtract(partitions);
+            pull.complete.subtract(partitions);
+        }
         partitions.iter().for_each(|partition| self.watermarks[partition.index()] = Version::ZERO);
     }
 }
@@ -217,6 +272,7 @@ impl Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::membership::Generation;
 
     const FRAME_BYTES: usize = 10;
 
@@ -257,16 +313,16 @@ mod tests {
         assert_eq!(inbound.start(outbound.start()), (1, true));
         (0..4).for_each(|_| assert!(push(&mut outbound)));
         assert_eq!(sent(&mut outbound), [1, 2, 3, 4]);
-        (1..=3).for_each(|number| assert_eq!(inbound.arrived(number), Arrival::Next));
+        (1..=3).for_each(|number| assert_eq!(inbound.arrived(1, number), Arrival::Next));
         outbound.acknowledged(1);
 
         let (from, has_gap) = inbound.start(outbound.start());
         assert_eq!((from, has_gap), (4, false));
         outbound.resume(from);
         assert_eq!(sent(&mut outbound), [4]);
-        assert_eq!(inbound.arrived(3), Arrival::Repeated);
-        assert_eq!(inbound.arrived(5), Arrival::OutOfOrder);
-        assert_eq!(inbound.arrived(4), Arrival::Next);
+        assert_eq!(inbound.arrived(1, 3), Arrival::Repeated);
+        assert_eq!(inbound.arrived(1, 5), Arrival::OutOfOrder);
+        assert_eq!(inbound.arrived(1, 4), Arrival::Next);
     }
 
     #[test]
@@ -282,7 +338,16 @@ mod tests {
         outbound.resume(from);
         assert!(push(&mut outbound));
         let number = sent(&mut outbound)[0];
-        assert_eq!(inbound.arrived(number), Arrival::Next);
+        assert_eq!(inbound.arrived(outbound.start().epoch, number), Arrival::Next);
+    }
+
+    #[test]
+    fn what_is_left_of_a_former_stream_is_not_taken_for_the_present_one() {
+        let mut inbound = Inbound::default();
+        inbound.start(StreamStart { epoch: 7, first: 1 });
+        inbound.start(StreamStart { epoch: 90, first: 1 });
+        assert_eq!(inbound.arrived(7, 1), Arrival::OutOfOrder);
+        assert_eq!(inbound.arrived(90, 1), Arrival::Next);
     }
 
     #[test]
@@ -307,7 +372,8 @@ mod tests {
         inbound.start(StreamStart { epoch: 1, first: 1 });
         inbound.applied(partition, three);
         assert_eq!(inbound.watermark(partition), Version::ZERO);
-        inbound.pulled(&set, one);
+        assert_eq!(inbound.start_pull(pull_id(1), &set), [(partition, Version::ZERO)]);
+        assert_eq!(inbound.pulled(pull_id(1), 1, &set, one), Some(set.clone()));
         inbound.applied(partition, two);
         assert_eq!(inbound.watermark(partition), two);
         inbound.start(StreamStart { epoch: 2, first: 1 });
@@ -315,5 +381,45 @@ mod tests {
         assert_eq!(inbound.watermark(partition), two, "a gap lies before it");
         inbound.forget(&set);
         assert_eq!(inbound.watermark(partition), Version::ZERO);
+    }
+
+    fn pull_id(number: u64) -> PullId {
+        PullId { generation: Generation::from_raw(1), number }
+    }
+
+    fn set(partitions: &[u16]) -> PartitionSet {
+        partitions.iter().filter_map(|number| Partition::new(*number)).collect()
+    }
+
+    #[test]
+    fn a_pull_is_done_when_every_shard_of_the_source_has_ended_its_part() {
+        let version = Version::from_raw(5);
+        let mut inbound = Inbound::default();
+        inbound.start_pull(pull_id(1), &set(&[1, 2, 3]));
+        assert_eq!(inbound.pulled(pull_id(1), 2, &set(&[1]), version), None);
+        // Partition 3 was asked for, but the source does not have it all; 9 was not asked for.
+        assert_eq!(inbound.pulled(pull_id(1), 2, &set(&[2, 9]), version), Some(set(&[1, 2])));
+        assert_eq!(inbound.watermark(Partition::new(9).unwrap()), Version::ZERO);
+        assert_eq!(inbound.pulled(pull_id(1), 2, &set(&[3]), version), None, "it is over");
+    }
+
+    #[test]
+    fn the_end_of_a_pull_says_nothing_of_what_was_forgotten_since_or_began_before_a_gap() {
+        let (version, partition) = (Version::from_raw(5), Partition::new(2).unwrap());
+        let mut inbound = Inbound::default();
+        inbound.start(StreamStart { epoch: 1, first: 1 });
+        inbound.start_pull(pull_id(1), &set(&[1, 2]));
+        inbound.forget(&set(&[2]));
+        assert_eq!(inbound.pulled(pull_id(1), 1, &set(&[1, 2]), version), Some(set(&[1])));
+        assert_eq!(inbound.watermark(partition), Version::ZERO);
+
+        inbound.start_pull(pull_id(2), &set(&[2]));
+        inbound.start(StreamStart { epoch: 2, first: 1 });
+        assert_eq!(inbound.pulled(pull_id(2), 1, &set(&[2]), version), None);
+        inbound.start_pull(pull_id(3), &set(&[2]));
+        assert_eq!(inbound.pulled(pull_id(2), 1, &set(&[2]), version), None);
+        assert_eq!(inbound.watermark(partition), Version::ZERO);
+        assert_eq!(inbound.pulled(pull_id(3), 1, &set(&[2]), version), Some(set(&[2])));
+        assert_eq!(inbound.watermark(partition), version);
     }
 }

@@ -45,7 +45,7 @@ pub fn execute<'a>(
             write(Change { key: key.clone(), version: clock.next(now), content }, partition, shard, now)
         }
         Command::Delete { key } => match shard.contains(partition, key, now) {
-            false => Executed::read(Reply::Absent),
+            false => Executed::read(Reply::Deleted(0)),
             true => {
                 let change = Change { key: key.clone(), version: clock.next(now), content: Content::Deleted };
                 Executed { reply: Reply::Deleted(1), ..write(change, partition, shard, now) }
@@ -118,7 +118,7 @@ mod tests {
     fn a_delete_of_a_key_that_is_not_there_changes_nothing() {
         let mut fixture = Fixture::new();
         let delete = fixture.run(Command::Delete { key: key() });
-        assert_eq!(delete.reply, Reply::Absent);
+        assert_eq!(delete.reply, Reply::Deleted(0));
         assert!(delete.change.is_none());
     }
 

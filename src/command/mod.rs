@@ -107,6 +107,16 @@ pub enum Reply<'a> {
     Absent,
     /// How many keys were deleted.
     Deleted(u64),
+    /// A number.
+    Integer(i64),
+    /// A fixed word, such as the type of a value.
+    Word(&'static str),
+    /// Bytes made for the answer.
+    Bytes(Vec<u8>),
+    /// Several answers in one.
+    List(Vec<Reply<'a>>),
+    /// Names and values, in order.
+    Map(Vec<(Reply<'a>, Reply<'a>)>),
     /// The answer to [`Command::Ping`].
     Pong,
     /// The answer to [`Command::Exit`].

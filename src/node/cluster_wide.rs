@@ -23,6 +23,8 @@ use crate::store::ScanCursor;
 
 /// Bytes of keys that one piece of a listing has, a single shard's step apart.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// Steps of shards in one piece: a node that serves few of the keys that it stores must answer in time.
+const PIECE_STEPS_MAX: usize = 64;
 /// How long a piece of a listing or a flush may take.
 const STEP_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The pause before a flush is tried again where a partition has no primary.
@@ -31,7 +33,7 @@ const RETRY_AFTER: Duration = Duration::from_millis(10);
 /// Lists some of the keys that this node serves. Returns where to go on.
 pub async fn list_here(context: &Context, from: ScanPosition) -> (Vec<Bytes>, Option<ScanPosition>) {
     let mut keys = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut steps) = (0, 0);
     let mut position = from;
     while let Some(shard) = context.shards.get(usize::from(position.shard)) {
         let (reply, answer) = oneshot::channel();
@@ -44,7 +46,8 @@ pub async fn list_here(context: &Context, from: ScanPosition) -> (Vec<Bytes>, Op
             Some(cursor) => ScanPosition { cursor, ..position },
             None => ScanPosition { shard: position.shard + 1, cursor: ScanCursor::START },
         };
-        if bytes >= PIECE_BYTES_MAX {
+        steps += 1;
+        if bytes >= PIECE_BYTES_MAX || steps >= PIECE_STEPS_MAX {
             return (keys, Some(position));
         }
     }

@@ -75,6 +75,8 @@ pub struct Counters {
     pub stalls: AtomicU64,
     /// Streams dropped because their queue was full.
     pub streams_dropped: AtomicU64,
+    /// Pulls that the shards answer just now, each counted by each shard.
+    pub pulls_answering: AtomicUsize,
     /// Shards started again after a failure.
     pub shards_restarted: AtomicU64,
 }

@@ -110,11 +110,10 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
         return Ok(());
     };
     let peer = context.peers.meet(hello.identity.node);
-    // Before the gap: what the node holds at this time decides what is to be repaired.
-    context.placement.cast(placement::Message::Record(Box::new(hello.from)));
     let (resume_from, has_gap) = peer.source().inbound.start(start);
+    // Before the gap: placement keeps nothing about nodes that it does not know.
+    context.placement.cast(placement::Message::Record(Box::new(hello.from)));
     if has_gap {
-        peer.source().pull_parts.clear();
         context.placement.cast(placement::Message::StreamGap(hello.identity.node));
     }
     // Membership learns of a node that found us first.
@@ -127,6 +126,7 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
     let actor = ReplicationReceiver {
         context: Arc::clone(&context),
         peer: Arc::clone(&peer),
+        epoch: start.epoch,
         replies: replies.clone(),
     };
     let (receiver, ended) =
@@ -152,7 +152,7 @@ fn check(context: &Context, hello: &Hello) -> Result<(), LinkRefusal> {
     if hello.cluster != context.cluster {
         return Err(LinkRefusal::OtherCluster);
     }
-    if hello.identity.node == me {
+    if hello.identity.node == me || hello.from.node == me {
         return Err(LinkRefusal::SameName);
     }
     match hello.link {

@@ -15,12 +15,11 @@ use std::sync::atomic::Ordering;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
-use crate::cluster::placement::PullId;
 use crate::cluster::replication::Inbound;
 use crate::cluster::serving::Outgoing;
 use crate::node::context::Door;
 use crate::node::link::LinkHandle;
-use crate::node::replication_sender as sender;
+use crate::node::replication_sender;
 use crate::store::PartitionSet;
 use crate::time::Moment;
 
@@ -37,7 +36,7 @@ pub struct Peer {
     /// Its id.
     pub node: NodeId,
     /// The way to the sender of our stream to it.
-    pub sender: Door<sender::Message>,
+    pub sender: Door<replication_sender::Message>,
     /// Our link to it, while there is one.
     link: RwLock<Option<Arc<LinkHandle>>>,
     /// The life in which we know it, and where it listens.
@@ -55,8 +54,6 @@ pub struct Peer {
 pub struct Source {
     /// How far.
     pub inbound: Inbound,
-    /// Shards that have ended their part of a pull.
-    pub pull_parts: BTreeMap<PullId, u16>,
 }
 
 impl Peer {
@@ -79,9 +76,12 @@ impl Peer {
         self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The link is up, or lost. Dropping the last handle fails all requests on it.
+    /// The link is up, or lost. All requests on the one before fail at once.
     pub fn set_link(&self, link: Option<Arc<LinkHandle>>) {
-        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        let before = std::mem::replace(&mut *self.link.write().unwrap_or_else(PoisonError::into_inner), link);
+        if let Some(before) = before {
+            before.close();
+        }
     }
 
     /// The life in which we know it.
@@ -101,22 +101,28 @@ impl Peer {
 
     /// Adds items to our stream to it, unless too much waits already: then the stream breaks.
     pub fn stream(&self, items: Vec<StreamItem>) {
+        // Nobody to send it to yet: a stream that begins later is a gap for the peer, which pulls.
+        let Some(sender) = self.sender.actor() else { return };
         let bytes = items.iter().map(item_bytes).sum();
         let before = self.mailbox_bytes.fetch_add(bytes, Ordering::AcqRel);
         if before + bytes <= QUEUE_BYTES_MAX {
-            self.sender.cast(sender::Message::Items { items, bytes });
+            if sender.cast(replication_sender::Message::Items { items, bytes }).is_err() {
+                self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+            }
             return;
         }
         self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
         if !self.is_overflowing.swap(true, Ordering::AcqRel) {
-            self.sender.cast(sender::Message::Overflowed);
+            // If it has failed, its successor begins a new stream anyway.
+            let _ = sender.cast(replication_sender::Message::Overflowed);
         }
     }
 
     /// The sender has taken items out of its mailbox, and keeps that much for the peer.
     pub fn taken(&self, bytes: usize, kept_bytes: usize) {
-        self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        // In this order: what is taken out must not seem to be gone meanwhile.
         self.kept_bytes.store(kept_bytes, Ordering::Release);
+        self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
     }
 
     /// The sender has made a new stream after an overflow.

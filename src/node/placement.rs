@@ -1,6 +1,7 @@
 //! The placement actor: brings events to [`Placement`] and carries out what it says.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ractor::Actor;
 use ractor::ActorCell;
@@ -58,6 +59,8 @@ pub enum Message {
         source: NodeId,
         /// Which.
         id: PullId,
+        /// What the source had and has sent all of.
+        complete: Box<PartitionSet>,
     },
     /// A node wants partitions that we serve.
     TakeOverAsked {
@@ -165,7 +168,9 @@ impl Actor for PlacementActor {
                 out.push(Output::View(Arc::clone(placement.view())));
             }
             Message::Record(record) => placement.record_arrived(*record, now, &mut out),
-            Message::PullDone { source, id } => placement.pull_done(source, id, now, &mut out),
+            Message::PullDone { source, id, complete } => {
+                placement.pull_done(source, id, &complete, now, &mut out);
+            }
             Message::TakeOverAsked { by, partitions } => {
                 placement.take_over_asked(by, &partitions, now, &mut out);
             }
@@ -173,7 +178,12 @@ impl Actor for PlacementActor {
             Message::StreamGap(source) => placement.stream_gap(source, now, &mut out),
             Message::LinkUp(node) => placement.link_up(node, now, &mut out),
             Message::ShardLost(number) => self.shard_lost(number, placement, &mut out),
-            Message::Tick => placement.handle_time(now, &mut out),
+            Message::Tick => {
+                if self.context.counters.pulls_answering.load(Ordering::Acquire) > 0 {
+                    placement.keep_surplus(now);
+                }
+                placement.handle_time(now, &mut out);
+            }
             Message::Leave(done) => {
                 state.leaving = Some(done);
                 placement.leave(now, &mut out);
@@ -184,14 +194,14 @@ impl Actor for PlacementActor {
         let (events, out): (Vec<Output>, Vec<Output>) =
             out.into_iter().partition(|output| matches!(output, Output::Event(_)));
         for output in out.into_iter().chain(events) {
-            self.perform(output, state).await;
+            self.perform(output, state);
         }
         Ok(())
     }
 }
 
 impl PlacementActor {
-    async fn perform(&self, output: Output, state: &mut State) {
+    fn perform(&self, output: Output, state: &mut State) {
         let context = &self.context;
         match output {
             Output::View(view) => {
@@ -207,9 +217,9 @@ impl PlacementActor {
                     link.try_send_frame(frame.clone());
                 }
             }
-            Output::Pull { source, id, partitions } => self.pull(source, id, &partitions).await,
+            Output::Pull { source, id, partitions } => self.pull(source, id, &partitions),
             Output::TakeOver { primary, partitions } => {
-                self.ask(primary, &Request::TakeOver { partitions }).await;
+                self.ask(primary, &Request::TakeOver { partitions });
             }
             Output::HandOver { to, given } => {
                 let given = Arc::new(given);
@@ -230,19 +240,23 @@ impl PlacementActor {
         }
     }
 
-    async fn pull(&self, source: NodeId, id: PullId, partitions: &PartitionSet) {
+    fn pull(&self, source: NodeId, id: PullId, partitions: &PartitionSet) {
         let wants = {
             let peer = self.context.peers.meet(source);
-            let source = peer.source();
-            partitions.iter().map(|partition| (partition, source.inbound.watermark(partition))).collect()
+            let mut source = peer.source();
+            source.inbound.start_pull(id, partitions)
         };
-        self.ask(source, &Request::Pull { id, wants }).await;
+        self.ask(source, &Request::Pull { id, wants });
     }
 
     /// Sends a request, if there is a link; otherwise it is repeated when there is one.
-    async fn ask(&self, node: NodeId, request: &Request) {
+    fn ask(&self, node: NodeId, request: &Request) {
         if let Some(link) = self.context.peers.find(node).and_then(|peer| peer.link()) {
-            let _ = link.send(request).await;
+            let frame = crate::cluster::peer::encode(request);
+            // Not here: a peer that stands still must not keep us from hearing that it is dead.
+            tokio::spawn(async move {
+                let _ = link.send_frame(frame).await;
+            });
         }
     }
 

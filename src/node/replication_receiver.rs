@@ -60,6 +60,8 @@ pub struct ReplicationReceiver {
     pub peer: Arc<Peer>,
     /// Where acknowledgements go.
     pub replies: mpsc::Sender<Bytes>,
+    /// The epoch of the stream when the link came up.
+    pub epoch: u64,
 }
 
 impl Actor for ReplicationReceiver {
@@ -78,7 +80,7 @@ impl Actor for ReplicationReceiver {
         (): &mut (),
     ) -> Result<(), ActorProcessingErr> {
         let number = message.number;
-        let arrival = self.peer.source().inbound.arrived(number);
+        let arrival = self.peer.source().inbound.arrived(self.epoch, number);
         match arrival {
             Arrival::Next => {
                 self.apply(message.items).await?;
@@ -136,8 +138,9 @@ impl ReplicationReceiver {
         let node = self.peer.node;
         match item {
             StreamItem::PullDone { id, shards, partitions, up_to } => {
-                if self.pull_part_done(id, shards, &partitions, up_to) {
-                    self.context.placement.cast(placement::Message::PullDone { source: node, id });
+                let complete = self.peer.source().inbound.pulled(id, shards, &partitions, up_to);
+                if let Some(complete) = complete.map(Box::new) {
+                    self.context.placement.cast(placement::Message::PullDone { source: node, id, complete });
                 }
             }
             StreamItem::HandOver(given) => {
@@ -147,20 +150,6 @@ impl ReplicationReceiver {
             }
             StreamItem::Change(_) | StreamItem::Flushed { .. } => {}
         }
-    }
-
-    /// Whether that was the last shard's part.
-    fn pull_part_done(&self, id: PullId, shards: u16, partitions: &PartitionSet, up_to: Version) -> bool {
-        let mut source = self.peer.source();
-        source.inbound.pulled(partitions, up_to);
-        let parts = source.pull_parts.entry(id).or_default();
-        *parts += 1;
-        let is_done = *parts >= shards;
-        if is_done {
-            // Those before it have been given up.
-            source.pull_parts.retain(|other, _| *other > id);
-        }
-        is_done
     }
 }
 
@@ -200,9 +189,12 @@ pub async fn serve(
                 });
             }
             Request::Scan { id, position } => {
-                let (keys, next) = cluster_wide::list_here(&context, position).await;
-                let keys = keys.into_iter().map(Blob).collect();
-                let _ = replies.send(peer::encode(&Response::Scanned { id, keys, next })).await;
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let (keys, next) = cluster_wide::list_here(&context, position).await;
+                    let keys = keys.into_iter().map(Blob).collect();
+                    let _ = replies.send(peer::encode(&Response::Scanned { id, keys, next })).await;
+                });
             }
             Request::Flush { id } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());

@@ -44,6 +44,8 @@ const REDIAL_AFTER_MIN: Duration = Duration::from_millis(5);
 const REDIAL_AFTER_MAX: Duration = Duration::from_millis(500);
 /// Refusals in a row that prove that the process is gone.
 const REFUSALS_PROVE_DEATH: u32 = 2;
+/// How long a stream pauses when its link has no room.
+const ROOM_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a sender is told.
 #[derive(Debug)]
@@ -61,12 +63,14 @@ pub enum Message {
     Alive(Identity),
     /// The peer is dead.
     Down,
-    /// A connection is made: where does the stream start?
-    Dialling(tokio::sync::oneshot::Sender<StreamStart>),
-    /// The link is up.
-    LinkUp(Arc<LinkHandle>, Box<Welcome>),
-    /// The link is lost.
-    LinkDown,
+    /// A connection is made by this dialler: where does the stream start?
+    Dialling(u64, tokio::sync::oneshot::Sender<StreamStart>),
+    /// This dialler's link is up.
+    LinkUp(u64, Arc<LinkHandle>, Box<Welcome>),
+    /// This dialler's link is lost.
+    LinkDown(u64),
+    /// The link may have room again.
+    SendOn,
     /// The peer has applied the stream up to this frame.
     Applied(u64),
 }
@@ -85,6 +89,9 @@ pub struct State {
     outbound: Outbound,
     link: Option<Arc<LinkHandle>>,
     dialler: Option<JoinHandle<()>>,
+    /// Counts the diallers: one that was stopped may still have something in the mailbox.
+    dialler_number: u64,
+    is_waiting_for_room: bool,
 }
 
 impl Actor for ReplicationSender {
@@ -97,8 +104,14 @@ impl Actor for ReplicationSender {
         let outbound = Outbound::new(rand::random(), QUEUE_BYTES_MAX, SENT_BYTES_MAX);
         self.peer.overflow_handled();
         self.peer.sender.lead_to(myself.clone());
-        let dialler = self.peer.identity().map(|identity| self.dial(&myself, identity));
-        Ok(State { outbound, link: None, dialler })
+        let node = self.peer.node;
+        self.context.to_all_shards(|| shard::Message::StreamBroken(node));
+        let mut state =
+            State { outbound, link: None, dialler: None, dialler_number: 0, is_waiting_for_room: false };
+        if let Some(identity) = self.peer.identity() {
+            self.dial(&myself, identity, &mut state);
+        }
+        Ok(state)
     }
 
     async fn handle(
@@ -118,24 +131,24 @@ impl Actor for ReplicationSender {
             }
             Message::Alive(identity) => {
                 // What waits for a former life would only confuse the new one.
-                state.outbound.reset();
-                self.close_link(state);
-                self.stop_dialling(state);
-                state.dialler = Some(self.dial(&myself, identity));
+                self.reset(state);
+                self.dial(&myself, identity, state);
             }
-            Message::Down => {
-                state.outbound.reset();
-                self.close_link(state);
-                self.stop_dialling(state);
-            }
-            Message::Dialling(reply) => {
+            Message::Down => self.reset(state),
+            Message::Dialling(dialler, reply) if dialler == state.dialler_number => {
                 let _ = reply.send(state.outbound.start());
             }
-            Message::LinkUp(link, welcome) => self.link_up(link, *welcome, state),
-            Message::LinkDown => self.close_link(state),
+            Message::LinkUp(dialler, link, welcome) if dialler == state.dialler_number => {
+                self.link_up(link, *welcome, state);
+            }
+            Message::LinkDown(dialler) if dialler == state.dialler_number => self.close_link(state),
+            // Of a dialler that was stopped: its link is closed, its stream is over.
+            Message::Dialling(..) | Message::LinkDown(_) => {}
+            Message::LinkUp(_, link, _) => link.close(),
+            Message::SendOn => state.is_waiting_for_room = false,
             Message::Applied(number) => state.outbound.acknowledged(number),
         }
-        self.send_on(state).await;
+        self.send_on(&myself, state);
         self.peer.taken(0, state.outbound.kept_bytes());
         Ok(())
     }
@@ -176,13 +189,21 @@ impl ReplicationSender {
     fn break_stream(&self, state: &mut State) {
         Counters::add(&self.context.counters.streams_dropped, 1);
         warn!(peer = %self.peer.node, bytes_max = QUEUE_BYTES_MAX, "stream dropped, peer is too slow");
-        state.outbound.reset();
         // The peer learns of the gap when the link is made again.
-        self.close_link(state);
+        self.reset(state);
         if let (Some(identity), Some(myself)) = (self.peer.identity(), self.peer.sender.actor()) {
-            self.stop_dialling(state);
-            state.dialler = Some(self.dial(&myself, identity));
+            self.dial(&myself, identity, state);
         }
+    }
+
+    /// Drops the stream and the link. What the peer has asked of the shards went into that stream: it
+    /// sees the gap and asks again. (A link that is only lost ends nothing: its stream is resumed.)
+    fn reset(&self, state: &mut State) {
+        state.outbound.reset();
+        self.close_link(state);
+        self.stop_dialling(state);
+        let node = self.peer.node;
+        self.context.to_all_shards(|| shard::Message::StreamBroken(node));
     }
 
     fn link_up(&self, link: Arc<LinkHandle>, welcome: Welcome, state: &mut State) {
@@ -196,10 +217,9 @@ impl ReplicationSender {
     }
 
     fn close_link(&self, state: &mut State) {
-        if state.link.take().is_some() {
+        if let Some(link) = state.link.take() {
+            link.close();
             self.peer.set_link(None);
-            let node = self.peer.node;
-            self.context.to_all_shards(|| shard::Message::CancelPulls(node));
         }
     }
 
@@ -209,19 +229,33 @@ impl ReplicationSender {
         }
     }
 
-    async fn send_on(&self, state: &mut State) {
-        let Some(link) = state.link.clone() else { return };
-        while let Some(frame) = state.outbound.next_to_send() {
-            if link.send_frame(frame).await.is_err() {
-                // The dialler notices too, and the stream goes on from what the peer has applied.
+    /// Sends what there is room for, and never waits for room: a peer that stands still must not keep
+    /// us from hearing that it is dead.
+    fn send_on(&self, myself: &ActorRef<Message>, state: &mut State) {
+        let Some(link) = &state.link else { return };
+        while state.outbound.has_more_to_send() {
+            let Some(room) = link.room() else {
+                if !std::mem::replace(&mut state.is_waiting_for_room, true) {
+                    drop(myself.send_after(ROOM_PAUSE, || Message::SendOn));
+                }
                 return;
+            };
+            match state.outbound.next_to_send() {
+                Some(frame) => room.send(frame),
+                None => return,
             }
         }
     }
 
-    fn dial(&self, myself: &ActorRef<Message>, identity: Identity) -> JoinHandle<()> {
-        let dialler = Dialler { context: Arc::clone(&self.context), peer: Arc::clone(&self.peer), identity };
-        tokio::spawn(dialler.run(myself.clone()))
+    fn dial(&self, myself: &ActorRef<Message>, identity: Identity, state: &mut State) {
+        state.dialler_number += 1;
+        let dialler = Dialler {
+            context: Arc::clone(&self.context),
+            peer: Arc::clone(&self.peer),
+            identity,
+            number: state.dialler_number,
+        };
+        state.dialler = Some(tokio::spawn(dialler.run(myself.clone())));
     }
 }
 
@@ -230,6 +264,7 @@ struct Dialler {
     context: Arc<Context>,
     peer: Arc<Peer>,
     identity: Identity,
+    number: u64,
 }
 
 impl Dialler {
@@ -259,7 +294,7 @@ impl Dialler {
     /// One link from dialling to its loss. An error: there was none.
     async fn link_once(&self, sender: &ActorRef<Message>) -> Result<PeerError, PeerError> {
         let (reply, start) = tokio::sync::oneshot::channel();
-        sender.cast(Message::Dialling(reply)).map_err(|_| PeerError::Closed)?;
+        sender.cast(Message::Dialling(self.number, reply)).map_err(|_| PeerError::Closed)?;
         let start = start.await.map_err(|_| PeerError::Closed)?;
         let hello = hello(&self.context, Some((self.peer.node, start)));
         let linked = link::dial(self.identity.addr, hello).await?;
@@ -272,14 +307,14 @@ impl Dialler {
         debug!(peer = %identity, "peer link up");
         let welcome = Box::new(linked.welcome.clone());
         let (handle, reader) = link::LinkHandle::start(linked);
-        sender.cast(Message::LinkUp(handle, welcome)).map_err(|_| PeerError::Closed)?;
+        sender.cast(Message::LinkUp(self.number, handle, welcome)).map_err(|_| PeerError::Closed)?;
         let error = reader
             .run(
                 || self.peer.hear(self.context.clocks.now()),
                 |number| drop(sender.cast(Message::Applied(number))),
             )
             .await;
-        let _ = sender.cast(Message::LinkDown);
+        let _ = sender.cast(Message::LinkDown(self.number));
         Ok(error)
     }
 }

@@ -5,6 +5,7 @@
 //! bounded steps, each a message to itself, so that commands are served in between.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::Actor;
@@ -74,8 +75,8 @@ pub enum Message {
         /// What it wants.
         wants: Arc<Vec<(Partition, Version)>>,
     },
-    /// The link to a node was lost: it will ask again.
-    CancelPulls(NodeId),
+    /// Our stream to a node begins anew: it will ask again.
+    StreamBroken(NodeId),
     /// Forget what is stored of partitions.
     Purge(Arc<PartitionSet>),
     /// Delete all keys of partitions.
@@ -144,6 +145,7 @@ pub struct State {
     serving: Serving,
     stalls_known: u64,
     is_stepping: bool,
+    pulls_counted: usize,
 }
 
 impl Actor for ShardActor {
@@ -162,7 +164,7 @@ impl Actor for ShardActor {
         let serving = Serving::new(store, self.number, count, context.current_view());
         context.shards[usize::from(self.number)].lead_to(myself.clone());
         drop(myself.send_interval(SWEEP_PERIOD, || Message::Sweep));
-        Ok(State { serving, stalls_known: context.pulse.stalls(), is_stepping: false })
+        Ok(State { serving, stalls_known: context.pulse.stalls(), is_stepping: false, pulls_counted: 0 })
     }
 
     async fn handle(
@@ -187,7 +189,7 @@ impl Actor for ShardActor {
             }
             Message::HandOver { to, given } => serving.hand_over(to, &given, &mut out),
             Message::Pull { by, id, wants } => serving.start_pull(by, id, &wants),
-            Message::CancelPulls(by) => serving.cancel_pulls(by),
+            Message::StreamBroken(to) => serving.stream_broken(to),
             Message::Purge(partitions) => serving.purge(&partitions),
             Message::Flush(flush) => self.flush(&myself, flush, serving, &mut out),
             Message::List { cursor, reply } => {
@@ -205,6 +207,7 @@ impl Actor for ShardActor {
             }
             Message::Sweep => serving.sweep(now),
         }
+        self.count_pulls(state);
         self.go_on(&myself, state, out.is_empty());
         self.context.peers.stream(out);
         Ok(())
@@ -250,6 +253,17 @@ impl ShardActor {
             None => {
                 let _ = flush.reply.send(flush.flushed);
             }
+        }
+    }
+
+    /// What others pull from us just now is not to be dropped.
+    fn count_pulls(&self, state: &mut State) {
+        let (before, after) = (state.pulls_counted, state.serving.pull_count());
+        if before != after {
+            let count = &self.context.counters.pulls_answering;
+            count.fetch_add(after, Ordering::AcqRel);
+            count.fetch_sub(before, Ordering::AcqRel);
+            state.pulls_counted = after;
         }
     }
 

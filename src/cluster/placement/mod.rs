@@ -106,6 +106,10 @@ pub struct Placement {
     repairs: BTreeMap<NodeId, PartitionSet>,
     /// Partitions stored here that nobody wants here.
     surplus: Pending,
+    /// Nothing is asked for before: a source said that it does not have what our view says it has.
+    pulls_paused_until: Option<Moment>,
+    /// A partition was handed over or taken back: the shards need a view even if it is the same.
+    must_show_view: bool,
 }
 
 impl Placement {
@@ -130,6 +134,8 @@ impl Placement {
             granted: BTreeMap::new(),
             repairs: BTreeMap::new(),
             surplus,
+            pulls_paused_until: None,
+            must_show_view: false,
         };
         placement.view = placement.compute_view();
         placement
@@ -166,6 +172,7 @@ impl Placement {
     pub fn member_alive(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         if self.peers.alive(identity, now) {
             self.forget_requests(identity.node);
+            self.keep_surplus(now);
             self.settle(now, out);
         }
     }
@@ -241,8 +248,7 @@ impl Placement {
     pub fn stream_gap(&mut self, source: NodeId, now: Moment, out: &mut Vec<Output>) {
         self.pulls.remove(&source);
         self.taking.remove(&source);
-        // What is pulled from now on has no gap.
-        self.repairs.insert(source, self.record.synced.clone());
+        self.repairs.insert(source, PartitionSet::full());
         self.settle(now, out);
     }
 
@@ -257,11 +263,25 @@ impl Placement {
             taking.since = now;
             out.push(Output::TakeOver { primary: node, partitions: taking.partitions.clone() });
         }
+        self.keep_surplus(now);
         self.settle(now, out);
     }
 
-    /// A pull has ended: everything that the source had when it began has been applied here.
-    pub fn pull_done(&mut self, source: NodeId, id: PullId, now: Moment, out: &mut Vec<Output>) {
+    /// Others pull from us, or may want to: what nobody wants here may be what they lack.
+    pub fn keep_surplus(&mut self, now: Moment) {
+        self.surplus.since = now;
+    }
+
+    /// A pull has ended: of the partitions in `complete` everything that the source had when it began
+    /// has been applied here. Of others that were asked for the source does not have everything.
+    pub fn pull_done(
+        &mut self,
+        source: NodeId,
+        id: PullId,
+        complete: &PartitionSet,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) {
         match self.pulls.get(&source) {
             Some(pulling) if pulling.id == id => {}
             Some(_) | None => return,
@@ -271,6 +291,11 @@ impl Placement {
         for partition in
             pulling.partitions.iter().filter(|partition| !self.record.synced.contains(*partition))
         {
+            if !complete.contains(partition) {
+                // Our view or its own is behind: ask again when they may agree.
+                self.pulls_paused_until = Some(now + Self::TICK);
+                continue;
+            }
             // Pulled from a node that is not primary any more: it will be pulled from the new one.
             if self.view.primary(partition) == Some(source) {
                 match self.precedes(source, partition) {
@@ -285,7 +310,10 @@ impl Placement {
         }
         if !taking.is_empty() {
             out.push(Output::TakeOver { primary: source, partitions: taking.clone() });
-            self.taking.insert(source, Pending { partitions: taking, since: now });
+            let before = self.taking.entry(source);
+            let all = before.or_insert_with(|| Pending { partitions: PartitionSet::new(), since: now });
+            all.partitions.union_with(&taking);
+            all.since = now;
         }
         self.settle(now, out);
     }
@@ -359,6 +387,7 @@ impl Placement {
         let lapsed: Vec<(NodeId, Pending)> =
             self.granted.extract_if(.., |_, granted| is_lapsed(granted)).collect();
         for (to, granted) in lapsed.into_iter().filter(|(_, granted)| !granted.partitions.is_empty()) {
+            self.must_show_view = true;
             if !self.record.is_leaving {
                 out.push(Output::Event(Event::GrantLapsed { partitions: granted.partitions, to }));
             }
@@ -373,6 +402,7 @@ impl Placement {
         let is_unwanted = !self.surplus.partitions.is_empty();
         asked.into_iter().any(|pending| now.since(pending.since) >= wait_max)
             || (is_unwanted && now.since(self.surplus.since) >= self.settings.drop_after)
+            || self.pulls_paused_until.is_some_and(|until| now >= until)
             || self.peers.has_aged(now, &self.settings)
     }
 
@@ -400,14 +430,18 @@ impl Placement {
         out.push(Output::Event(Event::HandedOver { partitions: partitions.clone(), to }));
         let is_leaving = self.record.is_leaving;
         out.push(Output::HandOver { to, given: HandOver { partitions, is_leaving } });
+        self.must_show_view = true;
     }
 
-    /// What was asked of a node, or given to it, in a life that is over.
+    /// What was asked of a node, or given to it, in a life that is over. A repair under way goes on
+    /// when the node is back: if it was never dead, nothing else tells us of the gap again.
     fn forget_requests(&mut self, node: NodeId) {
-        self.pulls.remove(&node);
+        if let Some(pulling) = self.pulls.remove(&node) {
+            let gap = self.repairs.entry(node).or_default();
+            gap.union_with(&pulling.partitions.iter().filter(|p| self.record.synced.contains(*p)).collect());
+        }
         self.taking.remove(&node);
         self.granted.remove(&node);
-        self.repairs.remove(&node);
     }
 
     fn next_pull_id(&mut self) -> PullId {

@@ -32,10 +32,11 @@ impl Placement {
         self.claim_orphans(now, out);
         self.drop_surplus(now, out);
         self.narrow_repairs();
-        self.plan_pulls(out);
+        self.plan_pulls(now, out);
         let is_same =
             before.fingerprint() == self.view.fingerprint() && before.members() == self.view.members();
-        if !is_same {
+        if !is_same || std::mem::take(&mut self.must_show_view) {
+            self.must_show_view = false;
             out.push(Output::View(Arc::clone(&self.view)));
         }
         let was = before.member(self.identity.node).map(|member| &member.record);
@@ -108,7 +109,7 @@ impl Placement {
 
     /// Takes the partitions that no live member has, if it falls to us.
     fn claim_orphans(&mut self, now: Moment, out: &mut Vec<Output>) {
-        if !self.is_joined || self.record.is_leaving || self.peers.has_unknown() {
+        if !self.is_joined || self.record.is_leaving || self.peers.has_unknown(now) {
             return;
         }
         let me = self.view.ring().index_of(self.identity.node);
@@ -149,6 +150,9 @@ impl Placement {
         } else if !surplus.is_empty() && now.since(self.surplus.since) >= self.settings.drop_after {
             self.change_record(|record| record.synced.subtract(&surplus));
             self.stored.subtract(&surplus);
+            // The rest of a pull under way would be taken for all of it.
+            self.pulls.values_mut().for_each(|pulling| pulling.partitions.subtract(&surplus));
+            self.taking.values_mut().for_each(|taking| taking.partitions.subtract(&surplus));
             self.surplus.partitions = PartitionSet::new();
             out.push(Output::Event(Event::Dropped { partitions: surplus.clone() }));
             out.push(Output::Purge(surplus));
@@ -156,8 +160,9 @@ impl Placement {
         }
     }
 
-    fn plan_pulls(&mut self, out: &mut Vec<Output>) {
-        if !self.is_joined {
+    fn plan_pulls(&mut self, now: Moment, out: &mut Vec<Output>) {
+        self.pulls_paused_until = self.pulls_paused_until.filter(|until| now < *until);
+        if !self.is_joined || self.pulls_paused_until.is_some() {
             return;
         }
         for (source, partitions) in self.missing_by_source() {
@@ -167,7 +172,10 @@ impl Placement {
             if self.pulls.contains_key(&source) || partitions.is_empty() {
                 continue;
             }
-            self.repairs.remove(&source);
+            // The rest stays: a copy that is not complete yet may lack it when it is.
+            if let Some(gap) = self.repairs.get_mut(&source) {
+                gap.subtract(&partitions);
+            }
             let id = self.next_pull_id();
             self.stored.union_with(&partitions);
             self.pulls.insert(source, Pulling { id, partitions: partitions.clone() });
@@ -175,16 +183,16 @@ impl Placement {
         }
     }
 
-    /// A gap matters where both had a copy when it came to be. A node that has come back empty has
-    /// nothing that we lack.
+    /// A gap matters where the other node had a copy when it came to be. One that has come back empty
+    /// has nothing that we lack.
     fn narrow_repairs(&mut self) {
         for (source, gap) in &mut self.repairs {
             if let Some(theirs) = self.peers.synced(*source) {
-                *gap =
-                    gap.iter().filter(|p| theirs.contains(*p) && self.record.synced.contains(*p)).collect();
+                *gap = gap.iter().filter(|partition| theirs.contains(*partition)).collect();
             }
         }
-        self.repairs.retain(|_, gap| !gap.is_empty());
+        let peers = &self.peers;
+        self.repairs.retain(|source, gap| peers.is_known(*source) && !gap.is_empty());
     }
 
     /// What we should have and have not, by the node that has it.
@@ -202,10 +210,8 @@ impl Placement {
             }
         }
         for (source, gap) in &self.repairs {
-            if let Some(theirs) = self.peers.synced(*source) {
-                let ours = &self.record.synced;
-                let both =
-                    gap.iter().filter(|partition| theirs.contains(*partition) && ours.contains(*partition));
+            if self.peers.is_live(*source) && self.peers.synced(*source).is_some() {
+                let both = gap.iter().filter(|partition| self.record.synced.contains(*partition));
                 missing.entry(*source).or_default().union_with(&both.collect());
             }
         }

@@ -18,8 +18,8 @@ const STEP: Duration = Duration::from_millis(100);
 
 enum Message {
     Record(Record),
-    Pull(PullId),
-    PullDone(PullId),
+    Pull(PullId, PartitionSet),
+    PullDone(PullId, PartitionSet),
     TakeOver(PartitionSet),
     HandOver(HandOver),
 }
@@ -144,7 +144,9 @@ impl Net {
                             .push_back(Message::Record(Record::clone(&record)));
                     }
                 }
-                Output::Pull { source, id, .. } => self.send(at, source, Message::Pull(id)),
+                Output::Pull { source, id, partitions } => {
+                    self.send(at, source, Message::Pull(id, partitions));
+                }
                 Output::TakeOver { primary, partitions } => {
                     self.send(at, primary, Message::TakeOver(partitions));
                 }
@@ -176,8 +178,25 @@ impl Net {
         let sender = self.nodes[from].identity.node;
         match message {
             Message::Record(record) => self.act(to, |p, now, out| p.record_arrived(record, now, out)),
-            Message::Pull(id) => self.links.entry((to, from)).or_default().push_back(Message::PullDone(id)),
-            Message::PullDone(id) => self.act(to, |p, now, out| p.pull_done(sender, id, now, out)),
+            Message::Pull(id, wants) => {
+                // As a shard answers: with what it serves, or both have.
+                let source = &self.nodes[to].placement;
+                let is_synced_there = |p: Partition| {
+                    source
+                        .view()
+                        .member(sender)
+                        .is_some_and(|m| m.is_current() && m.record.synced.contains(p))
+                };
+                let is_complete = |p: &Partition| {
+                    source.record().synced.contains(*p)
+                        && (source.view().is_primary(*p) || is_synced_there(*p))
+                };
+                let complete = wants.iter().filter(is_complete).collect();
+                self.links.entry((to, from)).or_default().push_back(Message::PullDone(id, complete));
+            }
+            Message::PullDone(id, complete) => {
+                self.act(to, |p, now, out| p.pull_done(sender, id, &complete, now, out));
+            }
             Message::TakeOver(asked) => {
                 self.act(to, |p, now, out| p.take_over_asked(sender, &asked, now, out))
             }
@@ -424,6 +443,88 @@ fn a_hand_over_that_is_never_confirmed_is_taken_back() {
     (0..25).for_each(|_| net.tick());
     assert!(net.nodes[0].placement.view().is_primary(partition));
     assert!(net.events(0).iter().any(|event| matches!(event, Event::GrantLapsed { .. })));
+}
+
+#[test]
+fn a_view_follows_every_hand_over_and_every_lapse_even_if_it_is_the_same() {
+    let mut net = Net::with_nodes(4, 2);
+    let partition =
+        net.nodes[0].placement.view().primaries_of(net.nodes[0].identity.node).iter().next().unwrap();
+    let by = net.nodes[1].identity.node;
+    let (now, mut out) = (net.now, Vec::new());
+    // Node 1 does not precede: in our view we stay primary, but the shard has stopped serving.
+    net.nodes[0].placement.take_over_asked(by, &[partition].into_iter().collect(), now, &mut out);
+    let hand_over = out.iter().position(|output| matches!(output, Output::HandOver { .. })).unwrap();
+    let is_view = |output: &Output| matches!(output, Output::View(view) if view.is_primary(partition));
+    assert!(out[hand_over..].iter().any(is_view));
+    out.clear();
+    net.nodes[0].placement.handle_time(now + Duration::from_secs(2), &mut out);
+    assert!(out.iter().any(is_view));
+}
+
+#[test]
+fn what_the_source_of_a_pull_does_not_have_is_not_synced_and_asked_for_again() {
+    let mut net = Net::with_nodes(4, 2);
+    net.restart(0);
+    let source = net.nodes[1].identity.node;
+    while !net.nodes[0].placement.pulls.contains_key(&source) {
+        assert!(net.deliver_one());
+    }
+    let pulling = net.nodes[0].placement.pulls[&source].clone();
+    let missing = pulling.partitions.iter().next().unwrap();
+    let mut complete = pulling.partitions.clone();
+    complete.remove(missing);
+    let (now, mut out) = (net.now, Vec::new());
+    net.nodes[0].placement.pull_done(source, pulling.id, &complete, now, &mut out);
+    assert!(!net.nodes[0].placement.record().synced.contains(missing));
+    assert!(!out.iter().any(|output| matches!(output, Output::Pull { .. })), "not at once");
+    net.nodes[0].placement.handle_time(now + Placement::TICK, &mut out);
+    let is_asked =
+        |output: &Output| matches!(output, Output::Pull { partitions, .. } if partitions.contains(missing));
+    assert!(out.iter().any(is_asked));
+}
+
+#[test]
+fn a_node_whose_record_came_before_its_membership_is_waited_for_with_claims() {
+    let mut net = Net::new(1);
+    for number in 0..3 {
+        let node = net.spawn(number, 1);
+        net.nodes.push(node);
+    }
+    // Node 0 joins through node 1 and learns there that node 2 exists, which has everything.
+    let (seed, owner) = (net.nodes[1].identity, net.nodes[2].identity);
+    let empty = record(seed, "node-1".into());
+    let full = Record { synced: PartitionSet::full(), ..record(owner, "node-2".into()) };
+    net.act(0, |placement, now, out| placement.record_arrived(empty, now, out));
+    net.act(0, |placement, now, out| placement.record_arrived(full, now, out));
+    net.act(0, |placement, now, out| placement.member_alive(seed, now, out));
+    net.act(0, Placement::joined);
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+    net.act(0, |placement, now, out| placement.member_alive(owner, now, out));
+    let view = net.nodes[0].placement.view();
+    assert!(Partition::all().all(|partition| view.primary(partition) == Some(owner.node)));
+    // But not for ever: it may have been gone long ago.
+    let mut net = Net::with_nodes(1, 1);
+    let gone = record(owner, "node-2".into());
+    net.act(0, |placement, now, out| placement.record_arrived(gone, now, out));
+    net.now = net.now + Duration::from_secs(4);
+    assert!(!net.nodes[0].placement.peers.has_unknown(net.now));
+}
+
+#[test]
+fn a_repair_goes_on_when_its_source_was_taken_for_dead_meanwhile() {
+    let mut net = Net::with_nodes(4, 2);
+    let source = net.nodes[1].identity;
+    let (now, mut out) = (net.now, Vec::new());
+    let placement = &mut net.nodes[0].placement;
+    placement.stream_gap(source.node, now, &mut out);
+    placement.member_down(source, now, &mut out);
+    out.clear();
+    placement.handle_time(now, &mut out);
+    let is_pull = |output: &Output| matches!(output, Output::Pull { .. });
+    assert!(!out.iter().any(is_pull), "nobody asks the dead");
+    placement.member_alive(source, now, &mut out);
+    assert!(out.iter().any(is_pull));
 }
 
 #[test]

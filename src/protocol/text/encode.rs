@@ -20,6 +20,26 @@ pub fn encode(verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
         // Of all that deletes, only DELETE names the key that must have been there.
         Reply::Deleted(0) if verb == Verb::Delete => out.extend_from_slice(ABSENT),
         Reply::Deleted(_) => out.extend_from_slice(DONE),
+        Reply::Integer(number) => out.extend_from_slice(format!("{number}\n").as_bytes()),
+        Reply::Word(word) => {
+            out.extend_from_slice(word.as_bytes());
+            out.push(b'\n');
+        }
+        Reply::Bytes(bytes) => {
+            escape(bytes, out);
+            out.push(b'\n');
+        }
+        Reply::List(replies) => {
+            replies.iter().for_each(|reply| encode(verb, reply, out));
+            encode_end(replies.len() as u64, out);
+        }
+        Reply::Map(pairs) => {
+            for (name, value) in pairs {
+                encode(verb, name, out);
+                encode(verb, value, out);
+            }
+            encode_end(pairs.len() as u64 * 2, out);
+        }
         Reply::Pong => out.extend_from_slice(b"PONG\n"),
         Reply::Goodbye => out.extend_from_slice(b"Goodbye!\n"),
         Reply::Lines(lines) => {
