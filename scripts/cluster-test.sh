@@ -188,7 +188,7 @@ cluster() {
 
 # expect CODE PATTERN COMMAND...: it ends with this code and says this.
 expect() {
-    local code=$1 pattern=$2 ended=0
+    local code=$1 pattern=$2 ended=0 started=$SECONDS
     shift 2
     "$@" >"$work/said" 2>&1 </dev/null || ended=$?
     checks=$((checks + 1))
@@ -197,7 +197,7 @@ expect() {
         printf 'FAILED: %s\n  ended with %d instead of %d, or did not say "%s":\n' "$*" "$ended" "$code" "$pattern"
         sed 's/^/  | /' "$work/said"
     else
-        printf 'ok: %s\n' "$*"
+        printf 'ok: %s (%d s)\n' "$*" $((SECONDS - started))
     fi
 }
 
