@@ -203,8 +203,10 @@ expect() {
 
 # eventually PATTERN: status says this within 20 s.
 eventually() {
+    local status
     for _ in {1..100}; do
-        cluster status 2>/dev/null | grep -Eq -- "$1" && break
+        status=$(cluster status 2>/dev/null || true)
+        ! grep -Eq -- "$1" <<<"$status" || break
         sleep 0.2
     done
     expect 0 "$1" cluster status

@@ -69,14 +69,17 @@ start_process() {
         --port "$(client_port "$name")" --peer-port "$(peer_port "$name")")
     [[ -z $peers ]] || arguments+=(--join "${peers#,}")
     rm -f "$folder/ended"
-    # A signal between start and note would leave a process that nobody knows.
-    trap '' INT TERM HUP
+    # A signal between start and note would leave a process that nobody knows, so it has to wait.
+    local interrupted=
+    trap 'interrupted=130' INT
+    trap 'interrupted=143' TERM HUP
     setsid env -u CACHEGOPHER_CONFIG "${binary:-$(setting binary)}" "${arguments[@]}" \
         ${flags[@]+"${flags[@]}"} >>"$folder/log" 2>&1 </dev/null {lock}>&- &
     printf '%s %s\n' $! "$(process_start $!)" >"$folder/process"
     disown
     trap 'exit 130' INT
     trap 'exit 143' TERM HUP
+    [[ -z $interrupted ]] || exit "$interrupted"
 }
 
 # What never changes during a process's life and is not the same for any other one.
