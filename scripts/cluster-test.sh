@@ -15,7 +15,7 @@ main() {
     trap clean_up EXIT
     trap 'exit 130' INT TERM HUP
     # Below the ports that the system gives to outgoing connections, with the nodes' peer ports.
-    export CACHEGOPHER_BASE_PORT=$((12000 + SRANDOM % 9000))
+    export CACHEGOPHER_BASE_PORT=$((21500 + SRANDOM % 9000))
     # A different place, to show that it works from anywhere.
     cd /
 

@@ -15,6 +15,7 @@ root=$(dirname "$here")
 
 results=()
 failures=0
+skipped=0
 
 main() {
     (($# == 0)) || wrong_arguments "test.sh takes no arguments; single tests: cargo test NAME"
@@ -42,7 +43,9 @@ step() {
     "$@" || code=$?
     case $code in
         0) verdict=$(green passed) ;;
-        77) verdict=$(yellow skipped) ;;
+        77)
+            verdict=$(yellow skipped)
+            skipped=$((skipped + 1)) ;;
         *)
             verdict=$(red FAILED)
             failures=$((failures + 1)) ;;
@@ -53,6 +56,7 @@ step() {
 summary() {
     printf '\n%s\n' "$(bold "== summary")"
     printf '%s\n' "${results[@]}"
+    printf '%d passed, %d failed, %d skipped\n' $((${#results[@]} - failures - skipped)) "$failures" "$skipped"
     ((failures == 0)) || fail "$failures of ${#results[@]} steps failed"
 }
 

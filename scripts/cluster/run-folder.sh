@@ -106,7 +106,7 @@ client_port() {
 }
 
 peer_port() {
-    say $(($(client_port "$1") + 10000))
+    say $(($(client_port "$1") - 10000))
 }
 
 # node_list NAME...: as cluster-probe wants them.

@@ -47,7 +47,7 @@ table_line() {
         running/* | paused/*) shade=yellow ;;
         *) shade=red ;;
     esac
-    printf '%-5s %8s %7s %6s  ' "$name" "$(process_id_or_dash)" "$port" $((port + 10000))
+    printf '%-5s %8s %7s %6s  ' "$name" "$(process_id_or_dash)" "$port" $((port - 10000))
     $shade "$(printf '%-8s %-13s' "$state" "$seen")"
     printf ' %8s %8s %9s %9s  %s\n' "$primaries" "$replicas" "$(grouped "$keys")" "$(megabytes "$bytes")" "$view"
 }

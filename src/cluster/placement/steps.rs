@@ -10,7 +10,6 @@ use crate::cluster::ownership::Standing;
 use crate::cluster::placement::Event;
 use crate::cluster::placement::Liveness;
 use crate::cluster::placement::Output;
-use crate::cluster::placement::Peer;
 use crate::cluster::placement::Pending;
 use crate::cluster::placement::Placement;
 use crate::cluster::placement::Pulling;
@@ -240,9 +239,9 @@ impl Placement {
         missing
     }
 
+    /// Whether all roles are given away, or nobody is left to take them.
     fn is_free_of_roles(&self) -> bool {
-        let has_live_peer =
-            self.peers.on_ring().any(|(peer, _, _): (&Peer, _, _)| peer.liveness != Liveness::Dead);
-        !has_live_peer || Partition::all().all(|partition| !self.view.is_primary(partition))
+        let has_heir = self.peers.live().any(|node| !self.peers.is_leaving(node));
+        !has_heir || Partition::all().all(|partition| !self.view.is_primary(partition))
     }
 }

@@ -416,6 +416,14 @@ fn a_leaving_node_gives_every_role_away_before_it_says_that_it_has_left() {
 }
 
 #[test]
+fn nodes_that_leave_all_at_once_do_not_wait_for_each_other() {
+    let mut net = Net::with_nodes(6, 3);
+    (0..3).for_each(|number| net.act(number, Placement::leave));
+    while net.deliver_one() {}
+    assert!(net.nodes.iter().all(|node| node.has_left));
+}
+
+#[test]
 fn a_node_that_stood_still_gives_way_to_whoever_has_another_copy() {
     let mut net = Net::with_nodes(4, 3);
     let view = Arc::clone(net.nodes[0].placement.view());
