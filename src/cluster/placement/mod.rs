@@ -39,7 +39,6 @@ pub use event::Event;
 pub use event::HandOver;
 pub use event::Output;
 pub use event::PullId;
-use peers::Peer;
 use peers::Peers;
 
 /// Where copies are put, and how long a change is waited for.
