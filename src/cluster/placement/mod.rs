@@ -56,6 +56,9 @@ pub struct PlacementSettings {
     pub hand_over_wait_max: Duration,
     /// How many nodes are pulled from at a time.
     pub pulls_max: usize,
+    /// How long the last holder of a partition is dead before the partition is taken empty. One that
+    /// others held for dead begins a new life; its old one ends for us a moment before that is known.
+    pub claim_lost_after: Duration,
 }
 
 impl Default for PlacementSettings {
@@ -67,6 +70,7 @@ impl Default for PlacementSettings {
             drop_after: Duration::from_secs(2),
             hand_over_wait_max: Duration::from_secs(2),
             pulls_max: 4,
+            claim_lost_after: Duration::from_millis(300),
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
@@ -118,6 +119,14 @@ impl Peers {
 
     pub fn was_ever_synced(&self, partition: Partition) -> bool {
         self.peers.values().any(|peer| peer.ever_synced.contains(partition))
+    }
+
+    /// Whether somebody who had a copy has died within this time.
+    pub fn has_lost_holder(&self, partition: Partition, within: Duration, now: Moment) -> bool {
+        self.peers.values().any(|peer| {
+            let is_recent = peer.liveness == Liveness::Dead && now.since(peer.down_since) < within;
+            is_recent && peer.ever_synced.contains(partition)
+        })
     }
 
     pub fn live_records(&self) -> impl Iterator<Item = &Arc<Record>> {

@@ -113,7 +113,9 @@ impl Placement {
         let me = self.view.ring().index_of(self.identity.node);
         let is_ours = |partition: &Partition| {
             let roles = self.view.roles(*partition);
-            roles.primary.is_none() && roles.heir == me
+            roles.primary.is_none()
+                && roles.heir == me
+                && !self.peers.has_lost_holder(*partition, self.settings.claim_lost_after, now)
         };
         let orphans: PartitionSet = Partition::all().filter(is_ours).collect();
         if orphans.is_empty() {
