@@ -156,7 +156,7 @@ fn the_specification_names_every_error() {
         Refusal::NoMemory { bytes: 1, bytes_max: 2 },
         Refusal::NoPrimary { partition: 1, waited_ms: 2 },
         Refusal::TooManyWaiting { waiting: 1 },
-        Refusal::Incomplete { count: 7 },
+        Refusal::Incomplete { count: 1 },
         Refusal::Unknown,
     ];
     for refusal in refusals {
