@@ -150,14 +150,19 @@ impl Data {
 
     /// All of it is there, as it was written.
     pub async fn assert_readable(self, client: &mut Client) {
+        let wrong = self.unreadable(client).await;
+        let (count, some) = (wrong.len(), &wrong[..wrong.len().min(5)]);
+        assert!(wrong.is_empty(), "{count} of {} keys are not as written: {some:?}", self.keys);
+    }
+
+    /// The keys that are not as they were written, with what is answered instead.
+    pub async fn unreadable(self, client: &mut Client) -> Vec<String> {
         let replies = client.ask_all((0..self.keys).map(|n| format!("GET {}", key(n)))).await;
-        let wrong: Vec<String> = (0..self.keys)
+        (0..self.keys)
             .zip(&replies)
             .filter(|(n, reply)| **reply != self.value(*n))
             .map(|(n, reply)| format!("{}: {}", key(n), reply.chars().take(40).collect::<String>()))
-            .collect();
-        let (count, some) = (wrong.len(), &wrong[..wrong.len().min(5)]);
-        assert!(wrong.is_empty(), "{count} of {} keys are not as written: {some:?}", self.keys);
+            .collect()
     }
 
     fn value(self, number: usize) -> String {

@@ -58,6 +58,9 @@ pub struct PlacementSettings {
     pub doubt_max: Duration,
     /// How many nodes are pulled from at a time.
     pub pulls_max: usize,
+    /// How long the last holder of a partition is dead before the partition is taken empty. One that
+    /// others held for dead begins a new life; its old one ends for us a moment before that is known.
+    pub claim_lost_after: Duration,
 }
 
 impl Default for PlacementSettings {
@@ -71,6 +74,7 @@ impl Default for PlacementSettings {
             hand_over_wait_max: Duration::from_millis(500),
             doubt_max: Duration::from_millis(500),
             pulls_max: 4,
+            claim_lost_after: Duration::from_millis(300),
         }
     }
 }
@@ -125,6 +129,8 @@ pub struct Placement {
     handed: BTreeMap<NodeId, PartitionSet>,
     /// The process stood still, and may have been replaced.
     doubt: Option<Doubt>,
+    /// Partitions without a primary would be ours, but their last holder has only just died.
+    has_waiting_orphans: bool,
     /// A partition was handed over or taken back: the shards need a view even if it is the same.
     must_show_view: bool,
 }
@@ -154,6 +160,7 @@ impl Placement {
             pulls_paused_until: None,
             handed: BTreeMap::new(),
             doubt: None,
+            has_waiting_orphans: false,
             must_show_view: false,
         };
         placement.view = placement.compute_view();
@@ -468,6 +475,7 @@ impl Placement {
             || (is_unwanted && now.since(self.surplus.since) >= self.settings.drop_after)
             || self.pulls_paused_until.is_some_and(|until| now >= until)
             || self.doubt.as_ref().is_some_and(|doubt| now.since(doubt.since) >= self.settings.doubt_max)
+            || self.has_waiting_orphans
             || self.peers.has_aged(now, &self.settings)
     }
 

@@ -143,6 +143,14 @@ impl Peers {
         self.peers.values().any(|peer| peer.ever_synced.contains(partition))
     }
 
+    /// Whether somebody who had a copy has died within this time.
+    pub fn has_lost_holder(&self, partition: Partition, within: Duration, now: Moment) -> bool {
+        self.peers.values().any(|peer| {
+            let is_recent = peer.liveness == Liveness::Dead && now.since(peer.down_since) < within;
+            is_recent && peer.ever_synced.contains(partition)
+        })
+    }
+
     pub fn live_records(&self) -> impl Iterator<Item = &Arc<Record>> {
         self.peers
             .values()

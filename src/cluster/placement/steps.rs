@@ -138,7 +138,12 @@ impl Placement {
             let roles = self.view.roles(*partition);
             roles.primary.is_none() && roles.heir == me
         };
-        let orphans: PartitionSet = Partition::all().filter(is_ours).collect();
+        let limit = self.settings.claim_lost_after;
+        let (waiting, orphans): (Vec<Partition>, Vec<Partition>) = Partition::all()
+            .filter(is_ours)
+            .partition(|partition| self.peers.has_lost_holder(*partition, limit, now));
+        self.has_waiting_orphans = !waiting.is_empty();
+        let orphans: PartitionSet = orphans.into_iter().collect();
         if orphans.is_empty() {
             return;
         }

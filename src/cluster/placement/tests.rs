@@ -635,6 +635,19 @@ fn a_new_life_of_a_node_that_kept_its_data_is_pulled_from_though_its_link_came_f
     assert_eq!(pulled, Some(PartitionSet::full()), "what it wrote on the other side of a split");
 }
 
+#[test]
+fn a_partition_is_not_taken_empty_while_its_holder_begins_a_new_life() {
+    let mut net = Net::with_nodes(4, 2);
+    let (former, now) = (net.nodes[1].identity, net.now);
+    let mut out = Vec::new();
+    let placement = &mut net.nodes[0].placement;
+    placement.change_record(|record| record.synced = PartitionSet::new());
+    placement.member_down(former, now, &mut out);
+    assert!(placement.record().synced.is_empty());
+    placement.handle_time(now + placement.settings.claim_lost_after, &mut out);
+    assert_eq!(placement.record().synced, PartitionSet::full());
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(12))]
     #[test]
