@@ -58,6 +58,7 @@ pub struct PlacementSettings {
     pub pulls_max: usize,
     /// How long the last holder of a partition is dead before the partition is taken empty. One that
     /// others held for dead begins a new life; its old one ends for us a moment before that is known.
+    /// And who joins has the record of a holder a moment before membership says that it lives.
     pub claim_lost_after: Duration,
 }
 
@@ -168,7 +169,7 @@ impl Placement {
 
     /// Membership says that a member lives, for the first time or in a new generation.
     pub fn member_alive(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
-        if self.peers.alive(identity) {
+        if self.peers.alive(identity, now) {
             self.forget_requests(identity.node);
             // It may have kept its data and have served clients where we could not see it: in a split.
             // Its stream may have told us of the gap before this, or never does. One that has started
@@ -205,7 +206,7 @@ impl Placement {
             return;
         }
         let node = record.node;
-        if let Some(confirmed) = self.peers.record(record) {
+        if let Some(confirmed) = self.peers.record(record, now) {
             if let Some(granted) = self.granted.get_mut(&node) {
                 granted.partitions.subtract(&confirmed);
             }

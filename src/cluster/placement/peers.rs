@@ -34,8 +34,8 @@ pub struct Peers {
 
 impl Peers {
     /// Whether anything changed.
-    pub fn alive(&mut self, identity: Identity) -> bool {
-        let peer = self.entry(identity.node);
+    pub fn alive(&mut self, identity: Identity, now: Moment) -> bool {
+        let peer = self.entry(identity.node, now);
         let is_news = peer.liveness != Liveness::Alive || peer.identity != Some(identity);
         peer.identity = Some(identity);
         peer.liveness = Liveness::Alive;
@@ -66,8 +66,8 @@ impl Peers {
     }
 
     /// Keeps a record if it is newer; the partitions that it names synced if so.
-    pub fn record(&mut self, record: Record) -> Option<PartitionSet> {
-        let peer = self.entry(record.node);
+    pub fn record(&mut self, record: Record, now: Moment) -> Option<PartitionSet> {
+        let peer = self.entry(record.node, now);
         if peer.record.as_ref().is_some_and(|known| !record.is_newer_than(known)) {
             return None;
         }
@@ -121,7 +121,8 @@ impl Peers {
         self.peers.values().any(|peer| peer.ever_synced.contains(partition))
     }
 
-    /// Whether somebody who had a copy has died within this time.
+    /// Whether somebody who had a copy has died within this time, or is not known to live yet: its
+    /// record came through another node.
     pub fn has_lost_holder(&self, partition: Partition, within: Duration, now: Moment) -> bool {
         self.peers.values().any(|peer| {
             let is_recent = peer.liveness == Liveness::Dead && now.since(peer.down_since) < within;
@@ -144,12 +145,13 @@ impl Peers {
         self.peers.retain(|_, peer| is_kept(peer));
     }
 
-    fn entry(&mut self, node: NodeId) -> &mut Peer {
+    fn entry(&mut self, node: NodeId, now: Moment) -> &mut Peer {
         self.peers.entry(node).or_insert_with(|| Peer {
             identity: None,
             record: None,
             liveness: Liveness::Dead,
-            down_since: Moment::default(),
+            // Others know it: it counts as dead only until membership knows it too.
+            down_since: now,
             ever_synced: PartitionSet::new(),
         })
     }
