@@ -61,6 +61,7 @@ pub struct PlacementSettings {
     pub pulls_max: usize,
     /// How long the last holder of a partition is dead before the partition is taken empty. One that
     /// others held for dead begins a new life; its old one ends for us a moment before that is known.
+    /// And who joins has the record of a holder a moment before membership says that it lives.
     pub claim_lost_after: Duration,
 }
 

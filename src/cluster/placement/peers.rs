@@ -143,7 +143,8 @@ impl Peers {
         self.peers.values().any(|peer| peer.ever_synced.contains(partition))
     }
 
-    /// Whether somebody who had a copy has died within this time.
+    /// Whether somebody who had a copy has died within this time, or is not known to live yet: its
+    /// record came through another node.
     pub fn has_lost_holder(&self, partition: Partition, within: Duration, now: Moment) -> bool {
         self.peers.values().any(|peer| {
             let is_recent = peer.liveness == Liveness::Dead && now.since(peer.down_since) < within;

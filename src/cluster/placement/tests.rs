@@ -328,6 +328,27 @@ fn a_record_that_comes_before_the_first_sign_of_life_is_kept_however_old_this_no
 }
 
 #[test]
+fn a_node_that_joins_does_not_take_empty_what_a_member_holds_that_it_only_heard_of() {
+    let mut net = Net::new(1);
+    net.now = Moment::from_millis(10_000);
+    for number in 0..3 {
+        let node = net.spawn(number, 1);
+        net.nodes.push(node);
+    }
+    let (seed, holder) = (net.nodes[1].identity, net.nodes[2].identity);
+    let full = Record { synced: PartitionSet::full(), ..record(holder, "node-2".into()) };
+    net.act(0, |placement, now, out| {
+        placement.record_arrived(record(seed, "node-1".into()), now, out);
+        placement.record_arrived(full, now, out);
+        placement.member_alive(seed, now, out);
+        placement.joined(now, out);
+    });
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+    net.act(0, |placement, now, out| placement.member_alive(holder, now, out));
+    assert!(net.nodes[0].placement.view().primary(Partition::new(0).unwrap()) == Some(holder.node));
+}
+
+#[test]
 fn nodes_that_join_take_their_share_by_planned_moves() {
     let net = Net::with_nodes(7, 4);
     net.assert_settled();
