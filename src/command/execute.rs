@@ -8,6 +8,8 @@ mod tests;
 
 use bytes::Bytes;
 
+pub(in crate::command) use number::parse_float;
+
 use crate::command::Expiry;
 use crate::command::Invalid;
 use crate::command::KeyCommand;

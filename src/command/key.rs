@@ -147,6 +147,8 @@ pub enum ExpireCondition {
     IfGreater,
     /// If it would be earlier.
     IfLess,
+    /// If the key expires, and it would be earlier.
+    IfSomeAndLess,
 }
 
 /// How a time is answered.
@@ -172,6 +174,59 @@ impl KeyCommand {
     pub fn set(key: Bytes, value: Bytes) -> Self {
         let (expiry, condition, answer) = (Expiry::Never, SetCondition::Always, SetAnswer::Done);
         Self::new(key, Op::Set(Set { value: Blob(value), expiry, condition, answer }))
+    }
+
+    /// Whether the reply may be as long as a value. Others are short.
+    pub fn answers_value(&self) -> bool {
+        match &self.op {
+            Op::Get | Op::Range { .. } | Op::Take | Op::GetExpire(_) => true,
+            Op::Set(set) => set.answer == SetAnswer::Former,
+            Op::Delete
+            | Op::Exists
+            | Op::Touch
+            | Op::Type
+            | Op::Expire { .. }
+            | Op::TimeToLive(_)
+            | Op::Persist
+            | Op::Add(_)
+            | Op::AddFloat(_)
+            | Op::Append(_)
+            | Op::Length
+            | Op::SetRange { .. }
+            | Op::Rename { .. }
+            | Op::SetAllIfAbsent { .. }
+            | Op::MemoryUsage
+            | Op::Encoding => false,
+        }
+    }
+
+    /// The bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        let of_op = match &self.op {
+            Op::Set(set) => set.value.0.len(),
+            Op::Append(bytes) | Op::SetRange { bytes, .. } => bytes.0.len(),
+            Op::Rename { to, .. } => to.0.len(),
+            Op::SetAllIfAbsent { value, others } => {
+                others.iter().map(|(key, value)| key.0.len() + value.0.len()).sum::<usize>() + value.0.len()
+            }
+            Op::Get
+            | Op::Delete
+            | Op::Exists
+            | Op::Touch
+            | Op::Type
+            | Op::Expire { .. }
+            | Op::TimeToLive(_)
+            | Op::Persist
+            | Op::Add(_)
+            | Op::AddFloat(_)
+            | Op::Length
+            | Op::Range { .. }
+            | Op::Take
+            | Op::GetExpire(_)
+            | Op::MemoryUsage
+            | Op::Encoding => 0,
+        };
+        self.key.0.len() + of_op
     }
 
     /// Whether running it twice leaves the same data behind as running it once, so that it may be
@@ -204,6 +259,91 @@ impl KeyCommand {
             | Op::Take
             | Op::Rename { .. }
             | Op::SetAllIfAbsent { .. } => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bincode::config::standard;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn blob(bytes: &'static [u8]) -> Blob {
+        Blob(Bytes::from_static(bytes))
+    }
+
+    fn ops() -> Vec<Op> {
+        let set = Set {
+            value: blob(b"v"),
+            expiry: Expiry::At(Timestamp::from_millis(7)),
+            condition: SetCondition::IfPresent,
+            answer: SetAnswer::Former,
+        };
+        vec![
+            Op::Get,
+            Op::Set(set),
+            Op::Delete,
+            Op::Exists,
+            Op::Touch,
+            Op::Type,
+            Op::Expire { at: Timestamp::from_millis(9), condition: ExpireCondition::IfSomeAndLess },
+            Op::TimeToLive(TimeFormat::EpochMillis),
+            Op::Persist,
+            Op::Add(-5),
+            Op::AddFloat(0.5),
+            Op::Append(blob(b"a")),
+            Op::Length,
+            Op::Range { start: -1, end: i64::MAX },
+            Op::SetRange { offset: u32::MAX, bytes: blob(b"\0\xFF") },
+            Op::Take,
+            Op::GetExpire(Expiry::Never),
+            Op::Rename { to: blob(b""), if_absent: true },
+            Op::SetAllIfAbsent { value: blob(b"1"), others: vec![(blob(b"k2"), blob(b"2"))] },
+            Op::MemoryUsage,
+            Op::Encoding,
+        ]
+    }
+
+    #[test]
+    fn every_command_arrives_as_sent_and_cut_short_is_refused() {
+        for op in ops() {
+            let sent = KeyCommand::new(Bytes::from_static(b"k\xFF\0"), op);
+            let wire = bincode::encode_to_vec(&sent, standard()).unwrap();
+            let (got, used) = bincode::decode_from_slice::<KeyCommand, _>(&wire, standard()).unwrap();
+            assert_eq!((got, used), (sent, wire.len()));
+            let cut = &wire[..wire.len() - 1];
+            assert!(bincode::decode_from_slice::<KeyCommand, _>(cut, standard()).is_err());
+        }
+    }
+
+    #[test]
+    fn a_corrupt_length_is_an_error_and_not_an_allocation() {
+        let mut wire = bincode::encode_to_vec(u64::MAX / 2, standard()).unwrap();
+        wire.extend_from_slice(b"only this");
+        assert!(bincode::decode_from_slice::<KeyCommand, _>(&wire, standard()).is_err());
+        let others = (b"k".to_vec(), 18u32, b"v".to_vec(), u64::MAX / 2);
+        let wire = bincode::encode_to_vec(others, standard()).unwrap();
+        assert!(bincode::decode_from_slice::<KeyCommand, _>(&wire, standard()).is_err());
+    }
+
+    #[test]
+    fn what_answers_with_the_state_before_is_never_repeated() {
+        let is_idempotent = |op| KeyCommand::new(Bytes::new(), op).is_idempotent();
+        assert!(KeyCommand::set(Bytes::new(), Bytes::new()).is_idempotent());
+        let repeated: Vec<bool> = ops().into_iter().map(is_idempotent).collect();
+        let counted = repeated.iter().filter(|is_repeated| **is_repeated).count();
+        assert_eq!(counted, 13);
+        assert!(!is_idempotent(Op::Add(1)) && !is_idempotent(Op::Take));
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_bytes_never_panic(wire in proptest::collection::vec(any::<u8>(), 0..60)) {
+            // Only the absence of a panic is of interest here.
+            let config = standard().with_limit::<1024>();
+            let _ = bincode::decode_from_slice::<KeyCommand, _>(&wire, config);
         }
     }
 }

@@ -1,21 +1,25 @@
 //! What a client can ask and what it is answered, whatever the protocol.
 //!
-//! A request is words. [`parse`] makes a [`Command`] of them, by the one table in `verb`. Commands
+//! A request is words. [`parse`] makes a [`Command`] of them, by the one table of [`Verb`]s. Commands
 //! about keys are carried out by the shards of the keys' partitions ([`execute`]); those about
 //! several keys are cut into [`KeyCommand`]s and their replies gathered; the rest is the node's.
 
 mod codec;
+mod describe;
 mod execute;
 mod glob;
 mod key;
 mod many;
 mod parse;
 mod refusal;
+mod reply;
+pub mod server;
 mod verb;
 
 use bytes::Bytes;
 
 pub use codec::Codec;
+pub use describe::describe;
 pub use execute::Executed;
 pub use execute::execute;
 pub use glob::matches;
@@ -31,8 +35,12 @@ pub use many::Gather;
 pub use many::Many;
 pub use parse::parse;
 pub use parse::parse_integer;
+pub use parse::printable;
 pub use refusal::Invalid;
 pub use refusal::Refusal;
+pub use reply::Reply;
+pub use verb::KeyPositions;
+pub use verb::TextForm;
 pub use verb::Verb;
 pub use verb::help_lines;
 
@@ -63,6 +71,10 @@ pub enum Command {
     Size,
     /// Deletes all keys of the cluster.
     Flush,
+    /// About the connection or the node.
+    Server(server::Server),
+    /// Accepted and without effect.
+    Nothing,
     /// Whether the node answers; with these words if there are any.
     Ping {
         /// The words.

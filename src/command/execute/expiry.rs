@@ -26,9 +26,12 @@ impl Run<'_> {
             // A key that does not expire counts as expiring after everything.
             ExpireCondition::IfGreater => former.expires_at.is_some_and(|before| at > before),
             ExpireCondition::IfLess => former.expires_at.is_none_or(|before| at < before),
+            ExpireCondition::IfSomeAndLess => former.expires_at.is_some_and(|before| at < before),
         };
-        if is_due {
-            self.write(key, former.value, Some(at))?;
+        match is_due {
+            true if at <= self.now => self.apply(key, Content::Deleted)?,
+            true => self.write(key, former.value, Some(at))?,
+            false => {}
         }
         Ok(Reply::Integer(i64::from(is_due)))
     }
@@ -61,9 +64,9 @@ impl Run<'_> {
         let left = at.as_millis().saturating_sub(self.now.as_millis());
         let millis = |millis: u64| i64::try_from(millis).unwrap_or(i64::MAX);
         match format {
-            TimeFormat::Seconds => millis((left + 500) / 1_000),
+            TimeFormat::Seconds => millis(left.saturating_add(500) / 1_000),
             TimeFormat::Millis => millis(left),
-            TimeFormat::EpochSeconds => millis((at.as_millis() + 500) / 1_000),
+            TimeFormat::EpochSeconds => millis(at.as_millis().saturating_add(500) / 1_000),
             TimeFormat::EpochMillis => millis(at.as_millis()),
         }
     }

@@ -27,31 +27,51 @@ impl Run<'_> {
 
     pub(super) fn add_float(&mut self, key: &Bytes, by: f64) -> Answer {
         let former = self.former(key);
-        let before = match &former {
-            Some(former) => parse_float(&former.value).ok_or(Refusal::Invalid(Invalid::NotFloat))?,
-            None => 0.0,
-        };
-        let after = before + by;
-        if !after.is_finite() {
-            return Err(Refusal::Invalid(Invalid::NotFinite));
-        }
-        let text = format_float(after);
+        let before: &[u8] = former.as_ref().map_or(b"0", |former| &former.value);
+        let text = sum(before, by)?;
         let expires_at = former.and_then(|former| former.expires_at);
         self.write(key, text.clone().into(), expires_at)?;
         Ok(Reply::Bytes(text.into()))
     }
 }
 
+/// The sum as Redis writes it: no exponent, no zeros at the end. Redis adds with 64 binary digits and
+/// shows 17 decimal ones, so that people see what they expect; here decimals are added as such where
+/// they fit, and that shows the same.
+fn sum(before: &[u8], by: f64) -> Result<String, Refusal> {
+    let number = parse_float(before).ok_or(Refusal::Invalid(Invalid::NotFloat))?;
+    let after = number + by;
+    if !after.is_finite() {
+        return Err(Refusal::Invalid(Invalid::NotFinite));
+    }
+    let decimals = decimal(&number.to_string()).zip(decimal(&by.to_string()));
+    let exact = decimals.and_then(|(before, by)| before.checked_add(by));
+    Ok(exact.map_or_else(|| after.to_string(), format_decimal))
+}
+
+/// Digits behind the point.
+const SCALE_DIGITS: usize = 17;
+const SCALE: i128 = 10i128.pow(SCALE_DIGITS as u32);
+
+/// A number without an exponent as a multiple of the smallest unit; none: it does not fit.
+fn decimal(text: &str) -> Option<i128> {
+    let (whole, fraction) = text.split_once('.').unwrap_or((text, ""));
+    if fraction.len() > SCALE_DIGITS {
+        return None;
+    }
+    format!("{whole}{fraction:0<SCALE_DIGITS$}").parse().ok()
+}
+
+fn format_decimal(number: i128) -> String {
+    let sign = if number < 0 { "-" } else { "" };
+    let (whole, fraction) = (number.abs() / SCALE, number.abs() % SCALE);
+    let text = format!("{sign}{whole}.{fraction:0SCALE_DIGITS$}");
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
 /// A finite decimal number; no blanks around it.
 pub(in crate::command) fn parse_float(text: &[u8]) -> Option<f64> {
     std::str::from_utf8(text).ok()?.parse().ok().filter(|number: &f64| number.is_finite())
-}
-
-/// At most 17 digits, no exponent, no zeros at the end: as Redis writes it.
-fn format_float(number: f64) -> String {
-    // Rust writes the shortest digits that read back as the same number, without an exponent.
-    let text = number.to_string();
-    if text == "-0" { "0".to_owned() } else { text }
 }
 
 /// How Redis would store a value.
@@ -60,5 +80,31 @@ pub(super) fn encoding(value: &[u8]) -> &'static str {
         Some(_) => "int",
         None if value.len() <= EMBEDDED_BYTES_MAX => "embstr",
         None => "raw",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimal_numbers_add_up_as_people_expect() {
+        for (before, by, after) in [
+            ("10.50", 0.1, "10.6"),
+            ("0.1", 0.2, "0.3"),
+            ("5.0e3", 2.0e2, "5200"),
+            ("3", 1.1, "4.1"),
+            ("1", -1.1, "-0.1"),
+            ("-1.5", 1.5, "0"),
+            ("0", 0.00000000000000001, "0.00000000000000001"),
+            ("1", 1e20, "100000000000000000001"),
+        ] {
+            assert_eq!(sum(before.as_bytes(), by).unwrap(), after);
+        }
+        assert_eq!(sum(b"1e300", 1e300).unwrap().len(), 301);
+        assert_eq!(sum(b"1e308", 1.7e308), Err(Refusal::Invalid(Invalid::NotFinite)));
+        for text in ["", " 1", "1 ", "abc", "nan", "inf", "1\02"] {
+            assert_eq!(sum(text.as_bytes(), 1.0), Err(Refusal::Invalid(Invalid::NotFloat)), "{text}");
+        }
     }
 }
