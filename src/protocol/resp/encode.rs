@@ -56,11 +56,11 @@ pub fn encode(version: RespVersion, verb: Verb, reply: &Reply<'_>, out: &mut Vec
 
 /// Appends the reply to something that was not carried out: the same in both versions.
 ///
-/// The first word is what clients go by. CLUSTERDOWN makes redis-py, ioredis, redis-rs and go-redis
-/// wait, learn the slots anew and repeat the command, so it is said only of what has not run, and also
-/// where too much waits: on TRYAGAIN redis-py repeats eight times without a pause, at the same node.
-/// TRYAGAIN is said as in Redis, of slots that move. What may have run is a plain ERR: it must not be
-/// repeated by anybody who does not know what it does.
+/// The first word is what clients go by. On CLUSTERDOWN redis-py, ioredis, redis-rs and go-redis wait
+/// and repeat the command, the first two after learning the slots anew; so it is said only of what has
+/// not run. It is said also where too much waits already: on TRYAGAIN redis-py repeats eight times
+/// without a pause, at the same node. TRYAGAIN is said as in Redis, of slots that move. What may have
+/// run is a plain ERR: it must not be repeated by anybody who does not know what it does.
 pub fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
     let (code, text) = match refusal {
         Refusal::Usage { usage } => ("ERR", wrong_word_count(usage)),
