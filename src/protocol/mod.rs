@@ -2,9 +2,12 @@
 //!
 //! A codec is plain values: bytes in, [`Request`]s out; replies in, bytes out. It knows nothing of
 //! sockets, and commands know nothing of protocols. Decoding keeps state, so that each protocol has a
-//! decoder of its own ([`text::TextDecoder`]); encoding keeps none, so that a [`Codec`] is a mere name
-//! which travels with a command to the shard, or to the node, that answers it.
+//! decoder of its own ([`text::TextDecoder`], [`resp::RespDecoder`]); encoding keeps none, so that a
+//! [`Codec`] is a mere name which travels with a command to the shard, or to the node, that answers it.
+//!
+//! The first byte of each request decides its protocol: `*` is RESP, anything else a line of text.
 
+pub mod resp;
 pub mod text;
 
 use crate::command::Codec;
@@ -12,6 +15,7 @@ use crate::command::Command;
 use crate::command::Refusal;
 use crate::command::Reply;
 use crate::command::Verb;
+use crate::protocol::resp::RespVersion;
 
 /// What a decoder found: either way the client is owed exactly one reply.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub enum Request {
 pub fn encode(codec: Codec, verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
     match codec {
         Codec::Text => text::encode(verb, reply, out),
+        Codec::Resp2 => resp::encode(RespVersion::Two, verb, reply, out),
+        Codec::Resp3 => resp::encode(RespVersion::Three, verb, reply, out),
     }
 }
 
@@ -34,5 +40,6 @@ pub fn encode(codec: Codec, verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
 pub fn encode_refusal(codec: Codec, refusal: &Refusal, out: &mut Vec<u8>) {
     match codec {
         Codec::Text => text::encode_refusal(refusal, out),
+        Codec::Resp2 | Codec::Resp3 => resp::encode_refusal(refusal, out),
     }
 }

@@ -31,14 +31,28 @@ impl TextDecoder {
         Self { limits, searched: 0, is_skipping: false }
     }
 
-    /// Takes the next request off the start of `input`; none: more bytes are needed. Between two
-    /// calls the caller may only append to `input`.
+    /// Whether the input begins with the first byte of a request, which decides its protocol: see
+    /// [`crate::protocol`]. Otherwise it begins with what is left of a line, or a part of one.
+    pub const fn is_between_lines(&self) -> bool {
+        self.searched == 0 && !self.is_skipping
+    }
+
+    /// Takes the next request off the start of `input`; none: more bytes are needed, or what comes
+    /// behind lines that were skipped begins with `*` and is no line. Between two calls the caller may
+    /// only append to `input`, unless this decoder is between lines.
     ///
     /// A key or value shares the memory of `input`, unless it had to be unescaped: who keeps it for
     /// long makes a copy. After `None`, `input` holds at most one line, which is not over its limit.
     pub fn decode(&mut self, input: &mut BytesMut) -> Option<Request> {
+        let mut has_skipped = false;
         loop {
-            if self.is_skipping && !self.skip_line(input) {
+            if self.is_skipping {
+                has_skipped = true;
+                if !self.skip_line(input) {
+                    return None;
+                }
+            }
+            if has_skipped && input.first() == Some(&b'*') {
                 return None;
             }
             let searched = self.searched.min(input.len());
@@ -53,7 +67,7 @@ impl TextDecoder {
             }
             match parse(line, self.limits.entry_bytes_max) {
                 Ok(Some(command)) => return Some(Request::Command(command)),
-                Ok(None) => {}
+                Ok(None) => has_skipped = true,
                 Err(refusal) => return Some(Request::Refused(refusal)),
             }
         }
@@ -354,6 +368,39 @@ mod tests {
         input.extend_from_slice(b"ue\n");
         assert_eq!(decoder.decode(&mut input), Some(set(b"k", b"value")));
         assert_eq!(decoder.searched, 0);
+    }
+
+    #[test]
+    fn it_is_between_lines_unless_a_line_has_begun() {
+        let mut decoder = TextDecoder::new(SMALL);
+        let mut input = BytesMut::new();
+        for (bytes, is_between) in [(&b""[..], true), (b"PI", false), (b"NG\r\n", true), (b" \n", true)] {
+            input.extend_from_slice(bytes);
+            while decoder.decode(&mut input).is_some() {}
+            assert_eq!(decoder.is_between_lines(), is_between, "{}", bytes.escape_ascii());
+        }
+        for (bytes, is_between) in [(&[b'x'; 100][..], false), (b"the end", false), (b"\n", true)] {
+            input.extend_from_slice(bytes);
+            while decoder.decode(&mut input).is_some() {}
+            assert_eq!(decoder.is_between_lines(), is_between, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_star_behind_lines_that_were_skipped_begins_no_line() {
+        let mut decoder = TextDecoder::new(SMALL);
+        let mut input = BytesMut::new();
+        for (bytes, is_refused) in
+            [(&b"\r\n \n*1\r\n"[..], false), (&[b'x'; 100], true), (b"\n\n*1\r\n", false)]
+        {
+            input.clear();
+            input.extend_from_slice(bytes);
+            assert_eq!(decoder.decode(&mut input).is_some(), is_refused);
+            if !is_refused {
+                assert!(decoder.is_between_lines());
+                assert_eq!(&input[..], b"*1\r\n");
+            }
+        }
     }
 
     #[test]
