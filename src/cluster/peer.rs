@@ -19,7 +19,7 @@ use crate::cluster::placement::PullId;
 use crate::cluster::record::Record;
 use crate::cluster::replication::StreamStart;
 use crate::command::Codec;
-use crate::command::Command;
+use crate::command::KeyCommand;
 use crate::store::Blob;
 use crate::store::Change;
 use crate::store::Partition;
@@ -45,8 +45,8 @@ pub enum Request {
         id: u64,
         /// In which protocol to encode the replies.
         codec: Codec,
-        /// The commands; each has a key.
-        commands: Vec<Command>,
+        /// The commands.
+        commands: Vec<KeyCommand>,
     },
     /// A frame of the stream of changes.
     Stream {
@@ -75,6 +75,13 @@ pub enum Request {
         id: u64,
         /// Where to go on.
         position: ScanPosition,
+        /// About how many slots to look at; none: as many as fit a piece.
+        visits: Option<u32>,
+    },
+    /// Say how many keys you serve.
+    Size {
+        /// Named by the answer.
+        id: u64,
     },
     /// Delete all keys of the partitions that you serve.
     Flush {
@@ -112,6 +119,13 @@ pub enum Response {
         keys: Vec<Blob>,
         /// Where to go on; none: that was all.
         next: Option<ScanPosition>,
+    },
+    /// The answer to [`Request::Size`].
+    Sized {
+        /// Of the request.
+        id: u64,
+        /// How many keys.
+        keys: u64,
     },
     /// The answer to [`Request::Flush`].
     Flushed {

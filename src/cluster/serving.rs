@@ -15,7 +15,7 @@ use crate::cluster::placement::HandOver;
 use crate::cluster::placement::PullId;
 use crate::cluster::view::Liveness;
 use crate::cluster::view::View;
-use crate::command::Command;
+use crate::command::KeyCommand;
 use crate::command::Reply;
 use crate::command::execute;
 use crate::store::Applied;
@@ -99,19 +99,19 @@ impl Serving {
     /// Carries out a command if this node serves its partition; false: it does not, nothing was done.
     pub fn run(
         &mut self,
-        command: &Command,
+        command: &KeyCommand,
         now: Timestamp,
         out: &mut Outgoing,
         reply: impl FnOnce(&Reply<'_>),
     ) -> bool {
-        let Some(partition) = command.key().map(|key| Partition::of(key)) else { return false };
+        let partition = Partition::of(&command.key.0);
         if !self.primary.contains(partition) {
             return false;
         }
         self.purge_now(partition);
         let executed = execute(command, partition, &mut self.store, &mut self.clock, now);
         reply(&executed.reply);
-        if let Some(change) = executed.change {
+        for change in executed.changes {
             self.replicate(partition, change, out);
         }
         true
@@ -213,9 +213,16 @@ impl Serving {
         served
     }
 
-    /// Lists some keys of the partitions that the node serves. Returns where to go on.
-    pub fn list(&self, cursor: ScanCursor, now: Timestamp, mut key: impl FnMut(&[u8])) -> Option<ScanCursor> {
-        self.store.scan(cursor, STEP_VISITS_MAX, |item| match item.content.at(now) {
+    /// Lists some keys of the partitions that the node serves, looking at so many slots, or as many as
+    /// one step may look at. Returns where to go on.
+    pub fn list(
+        &self,
+        cursor: ScanCursor,
+        visits_max: usize,
+        now: Timestamp,
+        mut key: impl FnMut(&[u8]),
+    ) -> Option<ScanCursor> {
+        self.store.scan(cursor, visits_max.min(STEP_VISITS_MAX), |item| match item.content.at(now) {
             ItemContent::Value { .. } if self.primary.contains(item.partition) => key(item.key),
             ItemContent::Value { .. } | ItemContent::Deleted => {}
         })

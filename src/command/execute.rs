@@ -44,21 +44,21 @@ impl<'a> Executed<'a> {
     }
 }
 
-/// Carries out a command on its partition. A key and its value must not be larger than
-/// `entry_bytes_max` together.
+/// Carries out a command on its partition. What it writes must not be larger than the shard's
+/// `entry_bytes_max`.
 pub fn execute<'a>(
     command: &KeyCommand,
     partition: Partition,
     shard: &'a mut Shard,
     clock: &mut Clock,
     now: Timestamp,
-    entry_bytes_max: usize,
 ) -> Executed<'a> {
     let key = &command.key.0;
     // The one that is worth a path of its own: its reply is borrowed from the shard.
     if let Op::Get = command.op {
         return Executed::read(shard.get(partition, key, now).map_or(Reply::Absent, Reply::Value));
     }
+    let entry_bytes_max = shard.limits().entry_bytes_max;
     let mut run = Run { partition, shard, clock, now, entry_bytes_max, changes: Vec::new() };
     let reply = run.run(key, &command.op).unwrap_or_else(Reply::Refused);
     Executed { reply, changes: run.changes }
@@ -95,7 +95,7 @@ impl Run<'_> {
             Op::TimeToLive(format) => Ok(Reply::Integer(self.time_to_live(key, *format))),
             Op::Persist => self.persist(key),
             Op::Add(by) => self.add(key, *by),
-            Op::AddFloat(by) => self.add_float(key, *by),
+            Op::AddFloat(by) => self.add_float(key, &by.0),
             Op::Append(bytes) => self.append(key, bytes),
             Op::Length => Ok(Reply::Integer(self.read(key).map_or(0, |value| value.len() as i64))),
             Op::Range { start, end } => Ok(Reply::Bytes(self.range(key, *start, *end))),
@@ -105,7 +105,9 @@ impl Run<'_> {
             Op::Rename { to, if_absent } => self.rename(key, &to.0, *if_absent),
             Op::SetAllIfAbsent { value, others } => self.set_all_if_absent(key, value, others),
             Op::MemoryUsage => Ok(self.memory_usage(key)),
-            Op::Encoding => Ok(self.read(key).map_or(Reply::Absent, |value| Reply::Word(number::encoding(value)))),
+            Op::Encoding => {
+                Ok(self.read(key).map_or(Reply::Absent, |value| Reply::Word(number::encoding(value))))
+            }
         }
     }
 

@@ -8,7 +8,7 @@ use crate::store::Blob;
 use crate::time::Timestamp;
 
 /// A key and what is to be done with it.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct KeyCommand {
     /// The key. It decides which node carries the command out.
     pub key: Blob,
@@ -17,7 +17,7 @@ pub struct KeyCommand {
 }
 
 /// What is to be done with a key.
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub enum Op {
     /// Its value.
     Get,
@@ -44,8 +44,8 @@ pub enum Op {
     Persist,
     /// Adds to the number that its value is.
     Add(i64),
-    /// Adds to the decimal number that its value is.
-    AddFloat(f64),
+    /// Adds to the decimal number that its value is: this one, in decimals.
+    AddFloat(Blob),
     /// Adds to the end of its value.
     Append(Blob),
     /// How long its value is.
@@ -89,7 +89,7 @@ pub enum Op {
 }
 
 /// The arguments of [`Op::Set`].
-#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
 pub struct Set {
     /// The value.
     pub value: Blob,
@@ -292,7 +292,7 @@ mod tests {
             Op::TimeToLive(TimeFormat::EpochMillis),
             Op::Persist,
             Op::Add(-5),
-            Op::AddFloat(0.5),
+            Op::AddFloat(blob(b"0.5")),
             Op::Append(blob(b"a")),
             Op::Length,
             Op::Range { start: -1, end: i64::MAX },

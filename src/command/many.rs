@@ -7,7 +7,7 @@ use crate::command::KeyCommand;
 use crate::command::Op;
 
 /// Several keys and what is to be done with them.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Many {
     /// The values of keys.
     Get(Vec<Bytes>),
@@ -57,9 +57,8 @@ impl Many {
 
     /// The commands that it consists of, in order.
     pub fn parts(self) -> Vec<KeyCommand> {
-        let each = |keys: Vec<Bytes>, op: Op| {
-            keys.into_iter().map(|key| KeyCommand::new(key, op.clone())).collect()
-        };
+        let each =
+            |keys: Vec<Bytes>, op: Op| keys.into_iter().map(|key| KeyCommand::new(key, op.clone())).collect();
         match self {
             Self::Get(keys) => each(keys, Op::Get),
             Self::Set(pairs) => pairs.into_iter().map(|(key, value)| KeyCommand::set(key, value)).collect(),

@@ -45,7 +45,7 @@ pub use verb::Verb;
 pub use verb::help_lines;
 
 /// A request of a client, free of its protocol.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     /// For the shard of its key.
     Key(KeyCommand),

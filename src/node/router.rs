@@ -20,7 +20,7 @@ use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::view::View;
 use crate::command::Codec;
-use crate::command::Command;
+use crate::command::KeyCommand;
 use crate::command::Refusal;
 use crate::node::context::Context;
 use crate::node::context::Counters;
@@ -35,15 +35,15 @@ const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_millis(25);
 
 /// A command and its place among the replies.
-type Placed = (usize, Command);
+type Placed = (usize, KeyCommand);
 
 /// What became of a command that was sent off.
 enum Answer {
     Reply(Bytes),
     /// Not carried out there.
-    Moved(Command),
+    Moved(KeyCommand),
     /// The node was lost: it may have been carried out.
-    Lost(Command),
+    Lost(KeyCommand),
 }
 
 /// Where a command is carried out.
@@ -54,8 +54,8 @@ enum Place {
     Nowhere,
 }
 
-/// Carries out commands, each with a key, and returns the encoded replies in their order.
-pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -> Vec<Bytes> {
+/// Carries out commands and returns the encoded replies in their order.
+pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>) -> Vec<Bytes> {
     let mut replies = vec![Bytes::new(); commands.len()];
     let mut pending: Vec<Placed> = commands.into_iter().enumerate().collect();
     let mut wait: Option<Wait> = None;
@@ -82,7 +82,7 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -
         if Instant::now() >= deadline {
             Counters::add(&context.counters.unserved, pending.len());
             for (place, command) in pending {
-                let partition = command.key().map_or(0, |key| Partition::of(key).number());
+                let partition = Partition::of(&command.key.0).number();
                 let waited_ms =
                     u64::try_from(context.settings.failover_wait_max.as_millis()).unwrap_or(u64::MAX);
                 refuse(
@@ -100,11 +100,10 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -
 }
 
 /// Carries out commands on the shards of this node alone; none: not served here.
-pub async fn run_here(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -> Vec<Option<Bytes>> {
+pub async fn run_here(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>) -> Vec<Option<Bytes>> {
     let mut replies = vec![None; commands.len()];
     let placed = commands.into_iter().enumerate();
-    let of =
-        |command: &Command| command.key().map_or(Place::Nowhere, |key| shard_of(context, Partition::of(key)));
+    let of = |command: &KeyCommand| shard_of(context, Partition::of(&command.key.0));
     for (places, answers) in join(start(context, codec, group(placed, of))).await {
         for (place, answer) in places.into_iter().zip(answers) {
             replies[place] = match answer {
@@ -151,13 +150,13 @@ async fn attempt(
     deadline: Instant,
     replies: &mut [Bytes],
 ) -> Vec<Placed> {
-    let of = |command: &Command| match command.key().map(|key| Partition::of(key)) {
-        Some(partition) => match view.primary(partition) {
+    let of = |command: &KeyCommand| {
+        let partition = Partition::of(&command.key.0);
+        match view.primary(partition) {
             Some(node) if node == view.me() => shard_of(context, partition),
             Some(node) => Place::Node(node),
             None => Place::Nowhere,
-        },
-        None => Place::Nowhere,
+        }
     };
     let mut again = Vec::new();
     let groups = start(context, codec, group(pending.into_iter(), of));
@@ -189,9 +188,9 @@ fn shard_of(context: &Context, partition: Partition) -> Place {
 /// Commands by where they go; each group keeps their order.
 fn group(
     placed: impl Iterator<Item = Placed>,
-    of: impl Fn(&Command) -> Place,
-) -> Vec<(Place, Vec<usize>, Vec<Command>)> {
-    let mut groups: Vec<(Place, Vec<usize>, Vec<Command>)> = Vec::new();
+    of: impl Fn(&KeyCommand) -> Place,
+) -> Vec<(Place, Vec<usize>, Vec<KeyCommand>)> {
+    let mut groups: Vec<(Place, Vec<usize>, Vec<KeyCommand>)> = Vec::new();
     for (place, command) in placed {
         let to = of(&command);
         match groups.iter_mut().find(|(known, _, _)| *known == to) {
@@ -208,17 +207,17 @@ fn group(
 /// A group under way.
 enum Sent {
     /// To a shard. The commands are kept: a shard that fails does not give them back.
-    Shard(oneshot::Receiver<Replies>, Vec<Command>),
-    Node(tokio::task::JoinHandle<Vec<Answer>>, Vec<Command>),
-    Nowhere(Vec<Command>),
+    Shard(oneshot::Receiver<Replies>, Vec<KeyCommand>),
+    Node(tokio::task::JoinHandle<Vec<Answer>>, Vec<KeyCommand>),
+    Nowhere(Vec<KeyCommand>),
 }
 
 fn start(
     context: &Arc<Context>,
     codec: Codec,
-    groups: Vec<(Place, Vec<usize>, Vec<Command>)>,
+    groups: Vec<(Place, Vec<usize>, Vec<KeyCommand>)>,
 ) -> Vec<(Vec<usize>, Sent)> {
-    let start_one = |to, commands: Vec<Command>| match to {
+    let start_one = |to, commands: Vec<KeyCommand>| match to {
         Place::Shard(number) => {
             let (reply, replies) = oneshot::channel();
             let kept = commands.clone();
@@ -255,7 +254,7 @@ async fn join_until(groups: Vec<(Vec<usize>, Sent)>, deadline: Instant) -> Vec<(
 
 impl Sent {
     /// The commands, in case no answer comes. Only what goes to another node can take that long.
-    fn kept(&self) -> Vec<Command> {
+    fn kept(&self) -> Vec<KeyCommand> {
         match self {
             Sent::Node(_, commands) => commands.clone(),
             Sent::Shard(..) | Sent::Nowhere(_) => Vec::new(),
@@ -276,7 +275,7 @@ impl Sent {
     }
 }
 
-fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<Command>) -> Vec<Answer> {
+fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<KeyCommand>) -> Vec<Answer> {
     let mut start = 0;
     let answer = |(outcome, command)| match outcome {
         Outcome::Reply { end } => {
@@ -292,7 +291,12 @@ fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<Command>) -> Vec<A
 }
 
 /// Sends commands to the node that serves them.
-async fn forward(context: Arc<Context>, node: NodeId, codec: Codec, commands: Vec<Command>) -> Vec<Answer> {
+async fn forward(
+    context: Arc<Context>,
+    node: NodeId,
+    codec: Codec,
+    commands: Vec<KeyCommand>,
+) -> Vec<Answer> {
     Counters::add(&context.counters.forwarded, commands.len());
     let Some(link) = context.peers.find(node).and_then(|peer| peer.link()) else {
         return commands.into_iter().map(Answer::Moved).collect();

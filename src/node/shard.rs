@@ -21,7 +21,7 @@ use crate::cluster::serving::Outgoing;
 use crate::cluster::serving::Serving;
 use crate::cluster::view::View;
 use crate::command::Codec;
-use crate::command::Command;
+use crate::command::KeyCommand;
 use crate::node::context::Context;
 use crate::protocol;
 use crate::store::Partition;
@@ -84,6 +84,8 @@ pub enum Message {
     List {
         /// Where to go on.
         cursor: ScanCursor,
+        /// So many slots are looked at.
+        visits_max: usize,
         /// Gets the keys, and where to go on.
         reply: oneshot::Sender<(Vec<bytes::Bytes>, Option<ScanCursor>)>,
     },
@@ -95,13 +97,13 @@ pub enum Message {
     Sweep,
 }
 
-/// Commands for one shard, each with a key.
+/// Commands for one shard.
 #[derive(Debug)]
 pub struct Batch {
     /// How to encode the replies.
     pub codec: Codec,
     /// In order.
-    pub commands: Vec<Command>,
+    pub commands: Vec<KeyCommand>,
     /// Gets the replies.
     pub reply: oneshot::Sender<Replies>,
 }
@@ -110,7 +112,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Replies {
     /// The batch's commands, so that what was not carried out can be tried elsewhere.
-    pub commands: Vec<Command>,
+    pub commands: Vec<KeyCommand>,
     /// One for each command.
     pub outcomes: Vec<Outcome>,
     /// The replies, encoded one after the other.
@@ -154,6 +156,7 @@ impl Actor for ShardActor {
     async fn pre_start(&self, myself: ActorRef<Message>, (): ()) -> Result<State, ActorProcessingErr> {
         let context = &self.context;
         let limits = ShardLimits {
+            entry_bytes_max: context.settings.text.entry_bytes_max,
             items_max: context.settings.store.items_max.map(|items| items.div_ceil(context.shards.len())),
             ..ShardLimits::new(context.settings.store.memory_bytes_max / context.shards.len())
         };
@@ -190,9 +193,10 @@ impl Actor for ShardActor {
             Message::CancelPulls(by) => serving.cancel_pulls(by),
             Message::Purge(partitions) => serving.purge(&partitions),
             Message::Flush(flush) => self.flush(&myself, flush, serving, &mut out),
-            Message::List { cursor, reply } => {
+            Message::List { cursor, visits_max, reply } => {
                 let mut keys = Vec::new();
-                let next = serving.list(cursor, now, |key| keys.push(bytes::Bytes::copy_from_slice(key)));
+                let next = serving
+                    .list(cursor, visits_max, now, |key| keys.push(bytes::Bytes::copy_from_slice(key)));
                 // Whoever listed may have gone.
                 let _ = reply.send((keys, next));
             }
@@ -219,10 +223,9 @@ impl ShardActor {
         let mut bytes = Vec::with_capacity(32 * commands.len());
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in &commands {
-            let verb = command.verb();
             let has_run = may_serve
                 && state.serving.run(command, now, out, |reply| {
-                    protocol::encode(codec, verb, reply, &mut bytes);
+                    protocol::encode(codec, reply, &mut bytes);
                 });
             outcomes.push(match has_run {
                 true => Outcome::Reply { end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) },

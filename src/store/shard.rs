@@ -33,6 +33,9 @@ use crate::time::Version;
 pub struct ShardLimits {
     /// All memory, including what an empty shard takes (about 200 KB).
     pub memory_bytes_max: usize,
+    /// Bytes of a key and its value together that a command may write. Copies are not checked: what
+    /// another node has accepted is stored.
+    pub entry_bytes_max: usize,
     /// Values, if their number is bounded too. One is always kept.
     pub items_max: Option<usize>,
     /// The age at which a tombstone may go, by the time of its version.
@@ -47,6 +50,7 @@ impl ShardLimits {
     pub const fn new(memory_bytes_max: usize) -> Self {
         Self {
             memory_bytes_max,
+            entry_bytes_max: 65_536,
             items_max: None,
             tombstone_age_max: Duration::from_secs(600),
             tombstone_bytes_max: memory_bytes_max / 16,

@@ -79,7 +79,8 @@ fn expire_in(words: &mut Words<'_>, unit: Unit) -> Parsed {
 fn expire_condition(words: &mut Words<'_>) -> Result<ExpireCondition, Refusal> {
     let (mut if_none, mut if_some, mut if_greater, mut if_less) = (false, false, false, false);
     while let Some(option) = words.next() {
-        let found = [("NX", &mut if_none), ("XX", &mut if_some), ("GT", &mut if_greater), ("LT", &mut if_less)];
+        let found =
+            [("NX", &mut if_none), ("XX", &mut if_some), ("GT", &mut if_greater), ("LT", &mut if_less)];
         match found.into_iter().find(|(name, _)| is(option, name)) {
             Some((_, is_wanted)) => *is_wanted = true,
             None => return Err(Invalid::Option { option: printable(option) }.into()),
@@ -189,7 +190,8 @@ pub fn scan(words: &mut Words<'_>) -> Parsed {
             wanted = pattern(words)?;
         } else if is(option, "COUNT") {
             let number = parse_integer(&words.word()?).ok_or(Refusal::Invalid(Invalid::NotInteger))?;
-            count = usize::try_from(number).ok().filter(|n| *n > 0).ok_or(Refusal::Invalid(Invalid::Syntax))?;
+            count =
+                usize::try_from(number).ok().filter(|n| *n > 0).ok_or(Refusal::Invalid(Invalid::Syntax))?;
         } else if is(option, "TYPE") {
             is_none_of = !is(&words.word()?, "string");
         } else {

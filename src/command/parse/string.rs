@@ -142,8 +142,11 @@ pub fn decrby(words: &mut Words<'_>) -> Parsed {
 
 pub fn incrbyfloat(words: &mut Words<'_>) -> Parsed {
     let (key, by) = (words.key()?, words.word()?);
-    let by = parse_float(&by).ok_or(Refusal::Invalid(Invalid::NotFloat))?;
-    one(key, Op::AddFloat(by))
+    words.check(key.len() + by.len())?;
+    match parse_float(&by) {
+        Some(_) => one(key, Op::AddFloat(Blob(by))),
+        None => Err(Invalid::NotFloat.into()),
+    }
 }
 
 pub fn append(words: &mut Words<'_>) -> Parsed {

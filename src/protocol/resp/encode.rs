@@ -2,7 +2,6 @@
 
 use crate::command::Refusal;
 use crate::command::Reply;
-use crate::command::Verb;
 use crate::protocol::resp::error::error_line;
 use crate::protocol::resp::number;
 
@@ -19,12 +18,10 @@ const OK: &[u8] = b"+OK\r\n";
 /// The format of a text: three letters and a colon.
 const PLAIN_TEXT: &[u8] = b"txt:";
 
-/// Appends the reply to a command of this verb. A value is copied once, into `out`.
-pub fn encode(version: RespVersion, verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
+/// Appends a reply. A value is copied once, into `out`.
+pub fn encode(version: RespVersion, reply: &Reply<'_>, out: &mut Vec<u8>) {
     match reply {
         Reply::Done | Reply::Goodbye => out.extend_from_slice(OK),
-        // How many keys there were is not what FLUSHALL answers.
-        Reply::Deleted(_) if verb == Verb::Flush => out.extend_from_slice(OK),
         Reply::Deleted(count) => integer(i64::try_from(*count).unwrap_or(i64::MAX), out),
         Reply::Integer(number) => integer(*number, out),
         Reply::Value(value) => bulk(value, out),
@@ -38,7 +35,7 @@ pub fn encode(version: RespVersion, verb: Verb, reply: &Reply<'_>, out: &mut Vec
         Reply::Lines(lines) => text(version, &lines.join("\n"), out),
         Reply::List(replies) => {
             array_header(replies.len(), out);
-            replies.iter().for_each(|reply| encode(version, verb, reply, out));
+            replies.iter().for_each(|reply| encode(version, reply, out));
         }
         Reply::Map(pairs) => {
             match version {
@@ -46,8 +43,8 @@ pub fn encode(version: RespVersion, verb: Verb, reply: &Reply<'_>, out: &mut Vec
                 RespVersion::Three => header(b'%', pairs.len(), out),
             }
             for (name, value) in pairs {
-                encode(version, verb, name, out);
-                encode(version, verb, value, out);
+                encode(version, name, out);
+                encode(version, value, out);
             }
         }
         Reply::Refused(refusal) => encode_refusal(refusal, out),
@@ -67,9 +64,11 @@ pub fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
         Refusal::UnknownCommand { name } => {
             ("ERR", format!("unknown command '{name}', with args beginning with: "))
         }
-        Refusal::EntryTooLarge { .. } | Refusal::LineTooLong { .. } | Refusal::Unknown => {
-            ("ERR", refusal.to_string())
-        }
+        Refusal::Invalid(invalid) => (invalid.code(), invalid.to_string()),
+        Refusal::EntryTooLarge { .. }
+        | Refusal::LineTooLong { .. }
+        | Refusal::ReplyTooLong { .. }
+        | Refusal::Unknown => ("ERR", refusal.to_string()),
         Refusal::NoMemory { .. } => ("OOM", refusal.to_string()),
         Refusal::NoPrimary { .. } | Refusal::TooManyWaiting { .. } => ("CLUSTERDOWN", refusal.to_string()),
         Refusal::Incomplete { .. } => ("TRYAGAIN", refusal.to_string()),
@@ -129,15 +128,15 @@ fn header(kind: u8, length: usize, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn encoded(version: RespVersion, verb: Verb, reply: &Reply<'_>) -> String {
+    fn encoded(version: RespVersion, reply: &Reply<'_>) -> String {
         let mut out = Vec::new();
-        encode(version, verb, reply, &mut out);
+        encode(version, reply, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     fn assert_encoded(reply: Reply<'_>, two: &str, three: &str) {
-        assert_eq!(encoded(RespVersion::Two, Verb::Get, &reply), two);
-        assert_eq!(encoded(RespVersion::Three, Verb::Get, &reply), three);
+        assert_eq!(encoded(RespVersion::Two, &reply), two);
+        assert_eq!(encoded(RespVersion::Three, &reply), three);
     }
 
     fn assert_same(reply: Reply<'_>, expected: &str) {
@@ -178,15 +177,15 @@ mod tests {
 
     #[test]
     fn flushing_says_ok_whatever_was_there() {
-        assert_eq!(encoded(RespVersion::Two, Verb::Flush, &Reply::Deleted(3)), "+OK\r\n");
-        assert_eq!(encoded(RespVersion::Two, Verb::Delete, &Reply::Deleted(3)), ":3\r\n");
+        assert_eq!(encoded(RespVersion::Two, &Reply::Deleted(3)), "+OK\r\n");
+        assert_eq!(encoded(RespVersion::Two, &Reply::Deleted(3)), ":3\r\n");
     }
 
     #[test]
     fn every_refusal_is_an_error_whose_first_word_tells_a_client_what_to_do() {
         for (refusal, text) in [
-            (Refusal::usage_of(Verb::Get), "ERR wrong number of arguments for 'get' command"),
-            (Refusal::usage_of(Verb::Stats), "ERR wrong number of arguments for 'stats' command"),
+            (Refusal::Usage { usage: "GET <key>" }, "ERR wrong number of arguments for 'get' command"),
+            (Refusal::Usage { usage: "STATS" }, "ERR wrong number of arguments for 'stats' command"),
             (
                 Refusal::UnknownCommand { name: "a\r\n+OK".to_owned() },
                 "ERR unknown command 'a  +OK', with args beginning with: ",
@@ -222,7 +221,7 @@ mod tests {
     fn a_reply_is_appended_without_an_allocation_where_there_is_room() {
         let mut out = Vec::with_capacity(64);
         let room = out.as_ptr();
-        encode(RespVersion::Two, Verb::Get, &Reply::Value(&[b'x'; 50]), &mut out);
+        encode(RespVersion::Two, &Reply::Value(&[b'x'; 50]), &mut out);
         assert_eq!((out.as_ptr(), out.len()), (room, 57));
     }
 }

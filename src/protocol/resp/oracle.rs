@@ -14,7 +14,6 @@ use redis_protocol::resp3::types::VerbatimStringFormat;
 use crate::command::Codec;
 use crate::command::Refusal;
 use crate::command::Reply;
-use crate::command::Verb;
 use crate::protocol;
 use crate::protocol::resp::ProtocolError;
 use crate::protocol::resp::RespDecoder;
@@ -125,14 +124,14 @@ fn error_text(refusal: &Refusal) -> String {
 
 fn encoded(codec: Codec, said: &Said) -> Vec<u8> {
     let mut out = Vec::new();
-    protocol::encode(codec, Verb::Get, &said.reply(), &mut out);
+    protocol::encode(codec, &said.reply(), &mut out);
     out
 }
 
 fn refusals() -> impl Strategy<Value = Refusal> {
     let names = any::<String>().prop_map(|name| Refusal::UnknownCommand { name });
     let fixed = prop::sample::select(vec![
-        Refusal::usage_of(Verb::Set),
+        Refusal::Usage { usage: "SET <key> <value>" },
         Refusal::EntryTooLarge { bytes: 9, bytes_max: 8 },
         Refusal::LineTooLong { bytes_max: 80 },
         Refusal::NoMemory { bytes: 9, bytes_max: 8 },
