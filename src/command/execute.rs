@@ -197,11 +197,16 @@ impl Run<'_> {
     fn range(&mut self, key: &Bytes, start: i64, end: i64) -> Vec<u8> {
         let value = self.read(key).unwrap_or_default();
         let length = value.len() as i64;
-        let from_end = |position: i64| if position < 0 { position.saturating_add(length) } else { position };
-        let (start, end) = (from_end(start).max(0), from_end(end).min(length - 1));
-        match usize::try_from(start).ok().zip(usize::try_from(end).ok()) {
-            Some((start, end)) if start <= end => value[start..=end].to_vec(),
-            Some(_) | None => Vec::new(),
+        // Positions before the first byte mean the first byte, unless they are the wrong way round.
+        let is_reversed = start < 0 && end < 0 && start > end;
+        let from_start = |position: i64| {
+            let position = if position < 0 { position.saturating_add(length) } else { position };
+            usize::try_from(position).unwrap_or_default()
+        };
+        let (start, end) = (from_start(start), from_start(end).saturating_add(1).min(value.len()));
+        match start < end && !is_reversed {
+            true => value[start..end].to_vec(),
+            false => Vec::new(),
         }
     }
 
@@ -253,6 +258,11 @@ impl Run<'_> {
             self.write(&other.0, value.0.clone(), None)?;
         }
         Ok(Reply::Integer(1))
+    }
+
+    fn encoding(&self, key: &[u8]) -> Reply<'static> {
+        let encoding = |former: Former| Reply::Bytes(number::encoding(&former.value).into());
+        self.former(key).map_or(Reply::Absent, encoding)
     }
 
     fn memory_usage(&self, key: &Bytes) -> Reply<'static> {

@@ -176,12 +176,6 @@ mod tests {
     }
 
     #[test]
-    fn flushing_says_ok_whatever_was_there() {
-        assert_eq!(encoded(RespVersion::Two, &Reply::Deleted(3)), "+OK\r\n");
-        assert_eq!(encoded(RespVersion::Two, &Reply::Deleted(3)), ":3\r\n");
-    }
-
-    #[test]
     fn every_refusal_is_an_error_whose_first_word_tells_a_client_what_to_do() {
         for (refusal, text) in [
             (Refusal::Usage { usage: "GET <key>" }, "ERR wrong number of arguments for 'get' command"),
