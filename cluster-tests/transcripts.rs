@@ -144,8 +144,7 @@ impl MemoryNode {
             }
             Command::Many(many) => {
                 let how = many.gather();
-                let replies: Vec<Vec<u8>> =
-                    many.parts().iter().map(|part| self.run(codec, part)).collect();
+                let replies: Vec<Vec<u8>> = many.parts().iter().map(|part| self.run(codec, part)).collect();
                 match how {
                     Gather::List => {
                         resp::array_header(replies.len(), &mut self.output);
@@ -195,7 +194,9 @@ impl MemoryNode {
                     Reply::Word("RESET")
                 }
                 Server::About(about) => cachegopher::command::describe(&about),
-                Server::Time => Reply::List(vec![Reply::Bytes(b"1700000000".to_vec()), Reply::Bytes(b"0".to_vec())]),
+                Server::Time => {
+                    Reply::List(vec![Reply::Bytes(b"1700000000".to_vec()), Reply::Bytes(b"0".to_vec())])
+                }
                 Server::Info { .. } => Reply::Bytes(Vec::new()),
                 Server::Hello(_) | Server::Client(_) | Server::Settings { .. } => Reply::Done,
             },
@@ -294,7 +295,7 @@ fn the_specification_names_every_error() {
         Refusal::NoMemory { bytes: 1, bytes_max: 2 },
         Refusal::NoPrimary { partition: 1, waited_ms: 2 },
         Refusal::TooManyWaiting { waiting: 1 },
-        Refusal::Incomplete { count: 7 },
+        Refusal::Incomplete { count: 1 },
         Refusal::Unknown,
         Invalid::NotInteger.into(),
         Invalid::Overflow.into(),

@@ -228,9 +228,10 @@ impl Serving {
         })
     }
 
-    /// Drops old tombstones, a bounded number.
+    /// Drops old tombstones and clears away some of what has expired, a bounded number of each.
     pub fn sweep(&mut self, now: Timestamp) {
         self.store.sweep(now, STEP_VISITS_MAX);
+        self.store.expire_some(now, STEP_VISITS_MAX);
     }
 
     /// The figures of the store.

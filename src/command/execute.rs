@@ -105,9 +105,7 @@ impl Run<'_> {
             Op::Rename { to, if_absent } => self.rename(key, &to.0, *if_absent),
             Op::SetAllIfAbsent { value, others } => self.set_all_if_absent(key, value, others),
             Op::MemoryUsage => Ok(self.memory_usage(key)),
-            Op::Encoding => {
-                Ok(self.read(key).map_or(Reply::Absent, |value| Reply::Word(number::encoding(value))))
-            }
+            Op::Encoding => Ok(self.encoding(key)),
         }
     }
 

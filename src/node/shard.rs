@@ -32,8 +32,8 @@ use crate::store::ShardLimits;
 use crate::store::ShardStats;
 use crate::time::Version;
 
-/// How often old tombstones are dropped.
-const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+/// How often old tombstones are dropped, and some of what has expired is cleared away.
+const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 /// How long a pull waits when its node can take no more.
 const PULL_PAUSE: Duration = Duration::from_millis(2);
 /// Partitions that are flushed in one step.
@@ -93,7 +93,7 @@ pub enum Message {
     Stats(oneshot::Sender<(ShardStats, usize)>),
     /// Go on with what takes long.
     Step,
-    /// Drop old tombstones.
+    /// Drop old tombstones and some of what has expired.
     Sweep,
 }
 

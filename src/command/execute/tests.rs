@@ -238,7 +238,9 @@ fn an_empty_range_neither_makes_a_key_nor_changes_one() {
 fn nothing_grows_beyond_the_largest_entry() {
     let mut bench = Bench::new();
     bench.run(&format!("SET k {}", "x".repeat(63)));
-    for line in ["APPEND k x", "SETRANGE k 63 x", "SETRANGE k 4294967295 x", "SETRANGE k 9223372036854775807 x"] {
+    for line in
+        ["APPEND k x", "SETRANGE k 63 x", "SETRANGE k 4294967295 x", "SETRANGE k 9223372036854775807 x"]
+    {
         assert!(bench.run(line).starts_with("ERR key and value have "), "{line}");
         assert!(bench.changes.is_empty());
     }

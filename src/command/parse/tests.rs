@@ -44,7 +44,8 @@ fn set(expiry: Expiry, condition: SetCondition, answer: SetAnswer) -> Op {
 fn every_command_is_parsed_by_the_arity_that_the_table_says() {
     for verb in Verb::all() {
         let arity = usize::from(verb.arity().unsigned_abs());
-        let too_few = [verb.name()].iter().chain(&vec!["1"; arity.saturating_sub(2)]).copied().collect::<Vec<_>>();
+        let too_few =
+            [verb.name()].iter().chain(&vec!["1"; arity.saturating_sub(2)]).copied().collect::<Vec<_>>();
         if too_few.len() < arity {
             assert_eq!(parsed(&too_few.join(" ")), Err(verb.word_count()), "{verb:?}");
         }
@@ -162,7 +163,8 @@ fn numbers_are_read_as_strictly_as_redis_reads_them() {
     ] {
         assert_eq!(parse_integer(text.as_bytes()), number, "{text}");
     }
-    for line in ["INCRBY k x", "EXPIRE k 1.5", "GETRANGE k 0 x", "SETRANGE k x v", "SELECT x", "SET k v EX x"] {
+    for line in ["INCRBY k x", "EXPIRE k 1.5", "GETRANGE k 0 x", "SETRANGE k x v", "SELECT x", "SET k v EX x"]
+    {
         assert_eq!(parsed(line), Err(Invalid::NotInteger.into()), "{line}");
     }
     assert_eq!(parsed("INCRBYFLOAT k x"), Err(Invalid::NotFloat.into()));
@@ -209,9 +211,11 @@ fn what_is_larger_than_an_entry_is_refused_before_it_is_sent_anywhere() {
 
 #[test]
 fn parts_of_commands_that_do_not_exist_are_told_with_their_names() {
-    for (line, command, name) in
-        [("CLIENT what 1", "CLIENT", "what"), ("OBJECT FREQ k", "OBJECT", "freq"), ("CONFIG x", "CONFIG", "x")]
-    {
+    for (line, command, name) in [
+        ("CLIENT what 1", "CLIENT", "what"),
+        ("OBJECT FREQ k", "OBJECT", "freq"),
+        ("CONFIG x", "CONFIG", "x"),
+    ] {
         let name = name.to_owned();
         assert_eq!(parsed(line), Err(Invalid::Subcommand { command, name }.into()));
     }
