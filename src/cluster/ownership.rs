@@ -54,9 +54,12 @@ pub struct Roles {
     pub heir: Option<NodeIndex>,
     /// The live members that should have a copy.
     pub wanted: Vec<NodeIndex>,
-    /// The live members that the primary sends changes to, itself included: those that should have a
-    /// copy, and those whose copy is needed until they do.
+    /// The live members that hold a copy, the primary included: those that should have one, and those
+    /// whose copy is needed until they do.
     pub holders: Vec<NodeIndex>,
+    /// Live members with a full copy that is not needed (any more). They get all changes until they
+    /// have dropped it.
+    pub surplus: Vec<NodeIndex>,
 }
 
 /// The roles of all partitions.
@@ -120,13 +123,16 @@ fn roles(ring: &Ring, claims: &[Claim], copies: usize, partition: Partition) -> 
         Standing::Leaving => is_synced(node),
         Standing::Missing | Standing::Dead => false,
     };
-    let holders = list.iter().filter(|node| is_needed(node)).copied().collect();
+    let holders: Vec<NodeIndex> = list.iter().filter(|node| is_needed(node)).copied().collect();
+    let is_surplus = |node: &NodeIndex| is_live(node) && is_synced(node) && !holders.contains(node);
+    let surplus = list.iter().filter(|node| is_surplus(node)).copied().collect();
 
     Roles {
         primary: staying.or(leaving),
         heir: list.iter().find(|node| is_live(node)).copied(),
         wanted,
         holders,
+        surplus,
     }
 }
 
@@ -213,6 +219,7 @@ mod tests {
         let joined = Ownership::new(&ring, &with_newcomer(PartitionSet::full()), COPIES);
         assert_eq!(joined.roles(partition).primary, Some(list[0]));
         assert_eq!(joined.roles(partition).holders, list[..2]);
+        assert_eq!(joined.roles(partition).surplus, list[2..]);
     }
 
     #[test]

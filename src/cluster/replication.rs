@@ -11,6 +11,7 @@ use bincode::Decode;
 use bincode::Encode;
 use bytes::Bytes;
 
+use crate::cluster::placement::PullId;
 use crate::store::PARTITION_COUNT;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -75,20 +76,22 @@ impl Outbound {
         true
     }
 
-    /// Sends frames for as long as the bound of what is on its way allows, and `send` takes them.
-    /// False: it did not take one; there is more to send.
-    pub fn send_on(&mut self, mut send: impl FnMut(Bytes) -> bool) -> bool {
-        while let Some(frame) = self.kept.get(self.sent) {
-            if self.sent > 0 && self.sent_bytes + frame.len() > self.sent_bytes_max {
-                return true;
-            }
-            if !send(frame.clone()) {
-                return false;
-            }
-            self.sent += 1;
-            self.sent_bytes += frame.len();
+    /// Whether [`Outbound::next_to_send`] has a frame now.
+    pub fn has_more_to_send(&self) -> bool {
+        let is_within =
+            |frame: &Bytes| self.sent == 0 || self.sent_bytes + frame.len() <= self.sent_bytes_max;
+        self.kept.get(self.sent).is_some_and(is_within)
+    }
+
+    /// The next frame to send, if the bound of what is on its way allows one.
+    pub fn next_to_send(&mut self) -> Option<Bytes> {
+        if !self.has_more_to_send() {
+            return None;
         }
-        true
+        let frame = self.kept.get(self.sent)?.clone();
+        self.sent += 1;
+        self.sent_bytes += frame.len();
+        Some(frame)
     }
 
     /// The receiver has applied all frames up to this one. A number that was never sent is ignored.
@@ -155,6 +158,21 @@ pub struct Inbound {
     following: PartitionSet,
     /// Per partition: everything of the source up to this version is here.
     watermarks: Vec<Version>,
+    /// The pull from the source that is under way. The end of any other says nothing: it may have
+    /// begun in a stream that broke, or before what it brought was forgotten.
+    pull: Option<Pull>,
+}
+
+/// A pull that is under way, at the node that asked for it.
+#[derive(Debug)]
+struct Pull {
+    id: PullId,
+    /// What was asked for and has not been forgotten since.
+    partitions: PartitionSet,
+    /// What the source has completed.
+    complete: PartitionSet,
+    /// How many of the source's shards have ended their part.
+    parts: u16,
 }
 
 impl Default for Inbound {
@@ -164,6 +182,7 @@ impl Default for Inbound {
             applied: 0,
             following: PartitionSet::new(),
             watermarks: vec![Version::ZERO; usize::from(PARTITION_COUNT)],
+            pull: None,
         }
     }
 }
@@ -177,14 +196,15 @@ impl Inbound {
             self.epoch = Some(start.epoch);
             self.applied = start.first.saturating_sub(1);
             self.following = PartitionSet::new();
+            self.pull = None;
         }
         (self.applied + 1, !is_continued)
     }
 
-    /// A frame of this epoch has arrived. A frame of an older epoch is one that an older link still
-    /// had to give when the new one came up.
+    /// A frame has arrived over a link that began in this epoch.
     pub fn arrived(&mut self, epoch: u64, number: u64) -> Arrival {
         match number {
+            // What is left of a former stream must not be taken for a frame of the present one.
             _ if self.epoch != Some(epoch) => Arrival::OutOfOrder,
             _ if number == self.applied + 1 => {
                 self.applied = number;
@@ -203,10 +223,34 @@ impl Inbound {
         }
     }
 
-    /// A pull of partitions has ended: everything up to this version is here, the rest follows.
-    pub fn pulled(&mut self, partitions: &PartitionSet, up_to: Version) {
-        self.following.union_with(partitions);
-        partitions.iter().for_each(|partition| self.applied(partition, up_to));
+    /// A pull is asked for. Returns what is wanted: all that is newer than these versions.
+    pub fn start_pull(&mut self, id: PullId, partitions: &PartitionSet) -> Vec<(Partition, Version)> {
+        let complete = PartitionSet::new();
+        self.pull = Some(Pull { id, partitions: partitions.clone(), complete, parts: 0 });
+        partitions.iter().map(|partition| (partition, self.watermark(partition))).collect()
+    }
+
+    /// One of `shards` shards of the source has ended its part of a pull: everything of these
+    /// partitions up to this version is here, the rest follows. Returns all complete partitions when
+    /// that was the last part of the pull that is awaited.
+    pub fn pulled(
+        &mut self,
+        id: PullId,
+        shards: u16,
+        partitions: &PartitionSet,
+        up_to: Version,
+    ) -> Option<PartitionSet> {
+        let pull = self.pull.as_mut().filter(|pull| pull.id == id)?;
+        let complete: PartitionSet = partitions.iter().filter(|p| pull.partitions.contains(*p)).collect();
+        pull.complete.union_with(&complete);
+        pull.parts += 1;
+        let is_done = pull.parts >= shards;
+        self.following.union_with(&complete);
+        complete.iter().for_each(|partition| self.applied(partition, up_to));
+        match is_done {
+            true => self.pull.take().map(|pull| pull.complete),
+            false => None,
+        }
     }
 
     /// The version of a partition up to which everything of the source is here.
@@ -217,6 +261,10 @@ impl Inbound {
     /// What was stored of these partitions is gone.
     pub fn forget(&mut self, partitions: &PartitionSet) {
         self.following.subtract(partitions);
+        if let Some(pull) = &mut self.pull {
+            pull.partitions.subtract(partitions);
+            pull.complete.subtract(partitions);
+        }
         partitions.iter().for_each(|partition| self.watermarks[partition.index()] = Version::ZERO);
     }
 }
@@ -224,6 +272,7 @@ impl Inbound {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::membership::Generation;
 
     const FRAME_BYTES: usize = 10;
 
@@ -239,12 +288,8 @@ mod tests {
     }
 
     fn sent(outbound: &mut Outbound) -> Vec<u64> {
-        let mut numbers = Vec::new();
-        assert!(outbound.send_on(|bytes| {
-            numbers.push(u64::from_be_bytes(bytes[..8].try_into().unwrap()));
-            true
-        }));
-        numbers
+        let number = |bytes: Bytes| u64::from_be_bytes(bytes[..8].try_into().unwrap());
+        std::iter::from_fn(|| outbound.next_to_send().map(number)).collect()
     }
 
     #[test]
@@ -262,31 +307,13 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_that_could_not_be_sent_is_sent_later() {
-        let mut outbound = Outbound::new(1, 1_000, 1_000);
-        (0..3).for_each(|_| assert!(push(&mut outbound)));
-        let mut room = 1;
-        assert!(!outbound.send_on(|_| std::mem::take(&mut room) > 0));
-        assert_eq!(sent(&mut outbound), [2, 3]);
-    }
-
-    #[test]
-    fn a_frame_of_an_older_epoch_is_never_applied() {
-        let mut inbound = Inbound::default();
-        inbound.start(StreamStart { epoch: 1, first: 1 });
-        inbound.start(StreamStart { epoch: 2, first: 1 });
-        assert_eq!(inbound.arrived(1, 1), Arrival::OutOfOrder);
-        assert_eq!(inbound.arrived(2, 1), Arrival::Next);
-    }
-
-    #[test]
     fn a_link_that_comes_back_continues_where_the_receiver_is() {
         let mut outbound = Outbound::new(1, 1_000, 1_000);
         let mut inbound = Inbound::default();
         assert_eq!(inbound.start(outbound.start()), (1, true));
         (0..4).for_each(|_| assert!(push(&mut outbound)));
         assert_eq!(sent(&mut outbound), [1, 2, 3, 4]);
-        (1..=3).for_each(|number| assert_eq!(inbound.arrived(outbound.start().epoch, number), Arrival::Next));
+        (1..=3).for_each(|number| assert_eq!(inbound.arrived(1, number), Arrival::Next));
         outbound.acknowledged(1);
 
         let (from, has_gap) = inbound.start(outbound.start());
@@ -315,6 +342,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_left_of_a_former_stream_is_not_taken_for_the_present_one() {
+        let mut inbound = Inbound::default();
+        inbound.start(StreamStart { epoch: 7, first: 1 });
+        inbound.start(StreamStart { epoch: 90, first: 1 });
+        assert_eq!(inbound.arrived(7, 1), Arrival::OutOfOrder);
+        assert_eq!(inbound.arrived(90, 1), Arrival::Next);
+    }
+
+    #[test]
     fn a_receiver_that_lost_its_state_sees_a_gap_and_goes_on() {
         let mut outbound = Outbound::new(1, 1_000, 1_000);
         (0..2).for_each(|_| assert!(push(&mut outbound)));
@@ -336,7 +372,8 @@ mod tests {
         inbound.start(StreamStart { epoch: 1, first: 1 });
         inbound.applied(partition, three);
         assert_eq!(inbound.watermark(partition), Version::ZERO);
-        inbound.pulled(&set, one);
+        assert_eq!(inbound.start_pull(pull_id(1), &set), [(partition, Version::ZERO)]);
+        assert_eq!(inbound.pulled(pull_id(1), 1, &set, one), Some(set.clone()));
         inbound.applied(partition, two);
         assert_eq!(inbound.watermark(partition), two);
         inbound.start(StreamStart { epoch: 2, first: 1 });
@@ -344,5 +381,45 @@ mod tests {
         assert_eq!(inbound.watermark(partition), two, "a gap lies before it");
         inbound.forget(&set);
         assert_eq!(inbound.watermark(partition), Version::ZERO);
+    }
+
+    fn pull_id(number: u64) -> PullId {
+        PullId { generation: Generation::from_raw(1), number }
+    }
+
+    fn set(partitions: &[u16]) -> PartitionSet {
+        partitions.iter().filter_map(|number| Partition::new(*number)).collect()
+    }
+
+    #[test]
+    fn a_pull_is_done_when_every_shard_of_the_source_has_ended_its_part() {
+        let version = Version::from_raw(5);
+        let mut inbound = Inbound::default();
+        inbound.start_pull(pull_id(1), &set(&[1, 2, 3]));
+        assert_eq!(inbound.pulled(pull_id(1), 2, &set(&[1]), version), None);
+        // Partition 3 was asked for, but the source does not have it all; 9 was not asked for.
+        assert_eq!(inbound.pulled(pull_id(1), 2, &set(&[2, 9]), version), Some(set(&[1, 2])));
+        assert_eq!(inbound.watermark(Partition::new(9).unwrap()), Version::ZERO);
+        assert_eq!(inbound.pulled(pull_id(1), 2, &set(&[3]), version), None, "it is over");
+    }
+
+    #[test]
+    fn the_end_of_a_pull_says_nothing_of_what_was_forgotten_since_or_began_before_a_gap() {
+        let (version, partition) = (Version::from_raw(5), Partition::new(2).unwrap());
+        let mut inbound = Inbound::default();
+        inbound.start(StreamStart { epoch: 1, first: 1 });
+        inbound.start_pull(pull_id(1), &set(&[1, 2]));
+        inbound.forget(&set(&[2]));
+        assert_eq!(inbound.pulled(pull_id(1), 1, &set(&[1, 2]), version), Some(set(&[1])));
+        assert_eq!(inbound.watermark(partition), Version::ZERO);
+
+        inbound.start_pull(pull_id(2), &set(&[2]));
+        inbound.start(StreamStart { epoch: 2, first: 1 });
+        assert_eq!(inbound.pulled(pull_id(2), 1, &set(&[2]), version), None);
+        inbound.start_pull(pull_id(3), &set(&[2]));
+        assert_eq!(inbound.pulled(pull_id(2), 1, &set(&[2]), version), None);
+        assert_eq!(inbound.watermark(partition), Version::ZERO);
+        assert_eq!(inbound.pulled(pull_id(3), 1, &set(&[2]), version), Some(set(&[2])));
+        assert_eq!(inbound.watermark(partition), version);
     }
 }

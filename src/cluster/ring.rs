@@ -78,6 +78,12 @@ impl Ring {
         bounded.iter().copied().chain(rest.filter(|node| !bounded.contains(node)))
     }
 
+    /// Where a node stands in a partition's preference list; behind everybody if it is not on the ring.
+    pub fn position(&self, partition: Partition, node: NodeId) -> usize {
+        let index = self.index_of(node);
+        self.preference(partition).position(|other| Some(other) == index).unwrap_or(usize::MAX)
+    }
+
     /// All nodes clockwise from a partition, each once.
     fn clockwise(&self, partition: Partition) -> impl Iterator<Item = NodeIndex> + '_ {
         let mut seen = vec![false; self.nodes.len()];

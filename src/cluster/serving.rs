@@ -2,8 +2,9 @@
 //!
 //! It carries out commands for the partitions it is primary of, applies what other nodes stream to
 //! it, answers pulls in bounded steps, and says what is to be streamed to whom. A change goes to all
-//! other holders of its partition in the view, and to every node that has pulled the partition and
-//! does not show as a holder yet: a pull and the changes that follow it leave no gap.
+//! other nodes that hold its partition in the view or say that they have all of it, and to every node
+//! that has pulled the partition and does not show as such yet: a pull and the changes that follow it
+//! leave no gap. A node that is not served without a gap is not told that its pull is complete.
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -13,7 +14,6 @@ use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::HandOver;
 use crate::cluster::placement::PullId;
-use crate::cluster::view::Liveness;
 use crate::cluster::view::View;
 use crate::command::KeyCommand;
 use crate::command::Reply;
@@ -34,6 +34,8 @@ use crate::time::Version;
 const STEP_VISITS_MAX: usize = 2_000;
 /// Bytes of keys and values that one step of a pull sends.
 const STEP_BYTES_MAX: usize = 64 * 1024;
+/// Slots looked at between two looks at the bytes: few, since one entry may be larger than a step.
+const VISITS: usize = 8;
 /// Partitions that are purged in one step.
 const STEP_PURGES_MAX: usize = 8;
 
@@ -46,6 +48,8 @@ struct Pull {
     by: NodeId,
     id: PullId,
     wants: BTreeMap<Partition, Version>,
+    /// Those of which this shard has had everything from the beginning of the pull until now.
+    complete: PartitionSet,
     cursor: ScanCursor,
     has_begun: bool,
 }
@@ -85,15 +89,16 @@ impl Serving {
     /// Serves and replicates by this view from now on.
     pub fn see(&mut self, view: Arc<View>) {
         self.primary = self.partitions().filter(|partition| view.is_primary(*partition)).collect();
-        // A node that shows as synced is a holder if the ring wants it; a dead one starts anew.
+        // Who shows as synced gets all changes anyway. Others stay, even if this view does not know
+        // them: a pull may be faster than the news of the node that asks for it.
         self.subscribers.retain(|node, partitions| {
-            let member = view.member(*node).filter(|member| member.liveness != Liveness::Dead);
-            member.is_some_and(|member| {
+            if let Some(member) = view.member(*node).filter(|member| member.is_current()) {
                 partitions.subtract(&member.record.synced);
-                !partitions.is_empty()
-            })
+            }
+            !partitions.is_empty()
         });
         self.view = view;
+        self.check_pulls();
     }
 
     /// Carries out a command if this node serves its partition; false: it does not, nothing was done.
@@ -145,21 +150,55 @@ impl Serving {
         let partitions: PartitionSet = self.partitions().filter(|p| given.partitions.contains(*p)).collect();
         if !partitions.is_empty() {
             self.primary.subtract(&partitions);
+            self.check_pulls();
             out.push((to, StreamItem::HandOver(HandOver { partitions, is_leaving: given.is_leaving })));
         }
     }
 
     /// Begins to send a node what it lacks. From now on changes of these partitions go to it too.
+    ///
+    /// A node awaits one pull from another at a time: the latest takes the place of those before it.
     pub fn start_pull(&mut self, by: NodeId, id: PullId, wants: &[(Partition, Version)]) {
+        if self.pulls.iter().any(|pull| pull.by == by && pull.id >= id) {
+            return;
+        }
+        self.pulls.retain(|pull| pull.by != by);
         let wants: BTreeMap<Partition, Version> =
             wants.iter().filter(|(partition, _)| self.has(*partition)).copied().collect();
         self.subscribers.entry(by).or_default().union_with(&wants.keys().copied().collect());
-        self.pulls.push_back(Pull { by, id, wants, cursor: ScanCursor::START, has_begun: false });
+        let complete = wants.keys().copied().filter(|partition| self.can_complete(by, *partition)).collect();
+        self.pulls.push_back(Pull { by, id, wants, complete, cursor: ScanCursor::START, has_begun: false });
     }
 
-    /// Forgets the pulls of a node: its link was lost, it will ask again.
-    pub fn cancel_pulls(&mut self, by: NodeId) {
-        self.pulls.retain(|pull| pull.by != by);
+    /// The stream to a node begins anew. It sees the gap, and asks again for what it lacks.
+    pub fn stream_broken(&mut self, to: NodeId) {
+        self.pulls.retain(|pull| pull.by != to);
+        self.subscribers.remove(&to);
+    }
+
+    /// Whether a pull of a partition that ends now would bring all of it: this node says that it has
+    /// everything, and serves it, unless the other one has all of it too and only fills a gap.
+    fn can_complete(&self, by: NodeId, partition: Partition) -> bool {
+        let is_synced = |node| {
+            let member = self.view.member(node).filter(|member| member.is_current());
+            member.is_some_and(|member| member.record.synced.contains(partition))
+        };
+        is_synced(self.view.me()) && (self.primary.contains(partition) || is_synced(by))
+    }
+
+    /// What this node has ceased to serve meanwhile is not complete, even if it serves it again later.
+    fn check_pulls(&mut self) {
+        let mut pulls = std::mem::take(&mut self.pulls);
+        for pull in &mut pulls {
+            pull.complete =
+                pull.complete.iter().filter(|partition| self.can_complete(pull.by, *partition)).collect();
+        }
+        self.pulls = pulls;
+    }
+
+    /// How many pulls are under way.
+    pub fn pull_count(&self) -> usize {
+        self.pulls.len()
     }
 
     /// Whether there is something for [`Serving::step`] to do.
@@ -187,7 +226,7 @@ impl Serving {
                 let item = StreamItem::PullDone {
                     id: pull.id,
                     shards: self.count,
-                    partitions: pull.wants.keys().copied().collect(),
+                    partitions: pull.complete,
                     up_to: self.clock.next(now),
                 };
                 out.push((pull.by, item));
@@ -222,10 +261,19 @@ impl Serving {
         now: Timestamp,
         mut key: impl FnMut(&[u8]),
     ) -> Option<ScanCursor> {
-        self.store.scan(cursor, visits_max.min(STEP_VISITS_MAX), |item| match item.content.at(now) {
-            ItemContent::Value { .. } if self.primary.contains(item.partition) => key(item.key),
-            ItemContent::Value { .. } | ItemContent::Deleted => {}
-        })
+        let (mut cursor, mut bytes, mut visits) = (cursor, 0, 0);
+        while bytes < STEP_BYTES_MAX && visits < visits_max.min(STEP_VISITS_MAX) {
+            let step = VISITS.min(visits_max);
+            visits += step;
+            cursor = self.store.scan(cursor, step, |item| match item.content.at(now) {
+                ItemContent::Value { .. } if self.primary.contains(item.partition) => {
+                    bytes += item.key.len();
+                    key(item.key);
+                }
+                ItemContent::Value { .. } | ItemContent::Deleted => {}
+            })?;
+        }
+        Some(cursor)
     }
 
     /// Drops old tombstones and clears away some of what has expired, a bounded number of each.
@@ -264,9 +312,9 @@ impl Serving {
     }
 
     fn stream(&self, partition: Partition, item: &StreamItem, out: &mut Outgoing) {
-        let holders = self.view.other_holders(partition);
-        out.extend(holders.map(|node| (node, item.clone())));
-        let is_new = |node: &NodeId| self.view.other_holders(partition).all(|holder| holder != *node);
+        let receivers = self.view.receivers(partition);
+        out.extend(receivers.map(|node| (node, item.clone())));
+        let is_new = |node: &NodeId| self.view.receivers(partition).all(|receiver| receiver != *node);
         let subscribed = self.subscribers.iter().filter(|(_, partitions)| partitions.contains(partition));
         out.extend(subscribed.filter(|(node, _)| is_new(node)).map(|(node, _)| (*node, item.clone())));
     }
@@ -284,8 +332,6 @@ impl Serving {
     fn send_chunk(&self, pull: &Pull, out: &mut Outgoing) -> Option<ScanCursor> {
         let (mut cursor, mut bytes, mut visits) = (pull.cursor, 0, 0);
         while bytes < STEP_BYTES_MAX && visits < STEP_VISITS_MAX {
-            // Few at a time, since one entry may be as large as a whole step.
-            const VISITS: usize = 16;
             visits += VISITS;
             cursor = self.store.scan(cursor, VISITS, |item| {
                 if pull.wants.get(&item.partition).is_some_and(|since| item.version > *since) {
@@ -296,5 +342,173 @@ impl Serving {
             })?;
         }
         Some(cursor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::cluster::membership::Generation;
+    use crate::cluster::membership::Identity;
+    use crate::cluster::ownership::Claim;
+    use crate::cluster::ownership::Ownership;
+    use crate::cluster::ownership::Standing;
+    use crate::cluster::record::Record;
+    use crate::cluster::ring::Ring;
+    use crate::cluster::ring::WEIGHT_ONE;
+    use crate::cluster::view::Liveness;
+    use crate::cluster::view::Member;
+    use crate::store::ShardLimits;
+
+    const NOW: Timestamp = Timestamp::from_millis(1_000);
+
+    fn node(name: &str) -> NodeId {
+        NodeId::of_name(name)
+    }
+
+    /// The view of the first of these nodes, with what each has synced.
+    fn view(nodes: &[(&str, &PartitionSet)]) -> Arc<View> {
+        let member = |(name, synced): &(&str, &PartitionSet)| {
+            let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
+            let identity = Identity { node: node(name), generation: Generation::from_raw(1), addr };
+            let record = Record {
+                node: identity.node,
+                generation: identity.generation,
+                revision: 1,
+                name: (*name).to_owned(),
+                host: "host".to_owned(),
+                client_port: 1,
+                redirect_port: 2,
+                weight: WEIGHT_ONE,
+                is_leaving: false,
+                synced: (*synced).clone(),
+            };
+            Member { identity, liveness: Liveness::Alive, record: Arc::new(record) }
+        };
+        let mut members: Vec<Member> = nodes.iter().map(member).collect();
+        let me = members[0].identity.node;
+        members.sort_by_key(|member| member.identity.node);
+        let ring = Arc::new(Ring::new(members.iter().map(|m| (m.identity.node, m.record.weight))));
+        let claim = |member: &Member| Claim {
+            node: member.identity.node,
+            standing: Standing::Live,
+            synced: member.record.synced.clone(),
+        };
+        let ownership = Ownership::new(&ring, &members.iter().map(claim).collect::<Vec<_>>(), 2);
+        Arc::new(View::new(me, ring, members, ownership))
+    }
+
+    fn serving(view: Arc<View>) -> Serving {
+        Serving::new(Shard::new(ShardLimits::new(4 << 20), 1), 0, 1, view)
+    }
+
+    fn set(serving: &mut Serving, key: &[u8], out: &mut Outgoing) -> bool {
+        let key = Bytes::copy_from_slice(key);
+        serving.run(&KeyCommand::set(key, Bytes::from_static(b"v")), NOW, out, |_| {})
+    }
+
+    fn pull_id(number: u64) -> PullId {
+        PullId { generation: Generation::from_raw(1), number }
+    }
+
+    fn run_pulls(serving: &mut Serving) -> Outgoing {
+        let mut out = Outgoing::new();
+        while serving.pull_count() > 0 {
+            serving.step(NOW, |_| true, &mut out);
+        }
+        out
+    }
+
+    fn ends(out: &Outgoing) -> Vec<(PullId, PartitionSet)> {
+        let end = |(_, item): &(NodeId, StreamItem)| match item {
+            StreamItem::PullDone { id, partitions, .. } => Some((*id, partitions.clone())),
+            StreamItem::Change(_) | StreamItem::Flushed { .. } | StreamItem::HandOver(_) => None,
+        };
+        out.iter().filter_map(end).collect()
+    }
+
+    fn everything() -> Vec<(Partition, Version)> {
+        Partition::all().map(|partition| (partition, Version::ZERO)).collect()
+    }
+
+    #[test]
+    fn changes_follow_a_pull_though_the_view_does_not_know_the_node_yet_until_the_stream_breaks() {
+        let full = PartitionSet::full();
+        let mut serving = serving(view(&[("a", &full)]));
+        serving.start_pull(node("new"), pull_id(1), &everything());
+        serving.see(view(&[("a", &full), ("b", &PartitionSet::new())]));
+        let mut out = Outgoing::new();
+        assert!(set(&mut serving, b"key", &mut out));
+        assert!(out.iter().any(|(to, _)| *to == node("new")));
+        serving.stream_broken(node("new"));
+        out.clear();
+        set(&mut serving, b"key", &mut out);
+        assert!(out.iter().all(|(to, _)| *to != node("new")));
+        assert_eq!(serving.pull_count(), 0);
+    }
+
+    #[test]
+    fn a_copy_that_is_not_needed_gets_all_changes_for_as_long_as_it_says_that_it_is_full() {
+        let full = PartitionSet::full();
+        let view = view(&[("a", &full), ("b", &full), ("c", &full), ("d", &full)]);
+        let served = view.primaries_of(node("a"));
+        let key = (0..).map(|n| format!("key-{n}")).find(|k| served.contains(Partition::of(k.as_bytes())));
+        let mut serving = serving(view);
+        let mut out = Outgoing::new();
+        assert!(set(&mut serving, key.unwrap().as_bytes(), &mut out));
+        assert_eq!(out.len(), 3);
+    }
+
+    #[test]
+    fn the_end_of_a_pull_names_only_what_was_served_here_all_the_time() {
+        let (full, none) = (PartitionSet::full(), PartitionSet::new());
+        let [first, second] = [1, 2].map(|number| Partition::new(number).unwrap());
+        let alone = view(&[("a", &full), ("b", &none)]);
+        let mut serving = serving(Arc::clone(&alone));
+        serving.start_pull(node("b"), pull_id(1), &[(first, Version::ZERO), (second, Version::ZERO)]);
+        // Given away and got back: what was written elsewhere meanwhile was not sent from here.
+        let given = HandOver { partitions: [second].into_iter().collect(), is_leaving: false };
+        serving.hand_over(node("b"), &given, &mut Outgoing::new());
+        serving.see(alone);
+        assert_eq!(ends(&run_pulls(&mut serving)), [(pull_id(1), [first].into_iter().collect())]);
+    }
+
+    #[test]
+    fn who_has_a_full_copy_may_fill_a_gap_from_one_that_does_not_serve() {
+        let full = PartitionSet::full();
+        let mut serving = serving(view(&[("a", &full), ("b", &full)]));
+        serving.start_pull(node("b"), pull_id(1), &everything());
+        assert_eq!(ends(&run_pulls(&mut serving)), [(pull_id(1), full)]);
+    }
+
+    #[test]
+    fn the_latest_pull_of_a_node_replaces_those_before_it() {
+        let full = PartitionSet::full();
+        let mut serving = serving(view(&[("a", &full)]));
+        serving.start_pull(node("b"), pull_id(1), &everything());
+        serving.start_pull(node("b"), pull_id(3), &everything());
+        serving.start_pull(node("b"), pull_id(2), &everything());
+        serving.start_pull(node("c"), pull_id(1), &everything());
+        assert_eq!(serving.pull_count(), 2);
+        assert_eq!(ends(&run_pulls(&mut serving)).len(), 2);
+    }
+
+    #[test]
+    fn a_step_of_a_listing_is_bounded_by_bytes_whatever_the_length_of_the_keys() {
+        let mut serving = serving(view(&[("a", &PartitionSet::full())]));
+        let mut out = Outgoing::new();
+        (0..40_u8).for_each(|n| assert!(set(&mut serving, &[n; 40_000], &mut out)));
+        let (mut cursor, mut keys) = (Some(ScanCursor::START), 0);
+        while let Some(from) = cursor {
+            let mut bytes = 0;
+            cursor = serving.list(from, usize::MAX, NOW, |key| {
+                bytes += key.len();
+                keys += 1;
+            });
+            assert!(bytes <= STEP_BYTES_MAX + VISITS * 40_000);
+        }
+        assert_eq!(keys, 40);
     }
 }

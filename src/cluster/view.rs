@@ -46,6 +46,13 @@ pub struct Member {
     pub record: Arc<Record>,
 }
 
+impl Member {
+    /// Whether its record is of its present life.
+    pub fn is_current(&self) -> bool {
+        self.record.generation == self.identity.generation
+    }
+}
+
 /// The members and the ownership of all partitions as one node sees them.
 #[derive(Clone, Debug)]
 pub struct View {
@@ -117,7 +124,14 @@ impl View {
         self.primary(partition) == Some(self.me)
     }
 
-    /// The other nodes that changes of a partition are sent to.
+    /// The other nodes that changes of a partition are sent to: its holders, and those that only have
+    /// it still. One of these may become a holder again, and must not have a hole then.
+    pub fn receivers(&self, partition: Partition) -> impl Iterator<Item = NodeId> + '_ {
+        let surplus = self.roles(partition).surplus.iter().map(|index| self.node(*index));
+        self.other_holders(partition).chain(surplus.filter(|node| *node != self.me))
+    }
+
+    /// The other nodes that hold a partition.
     pub fn other_holders(&self, partition: Partition) -> impl Iterator<Item = NodeId> + '_ {
         self.roles(partition).holders.iter().map(|index| self.node(*index)).filter(|node| *node != self.me)
     }

@@ -40,7 +40,8 @@ pub enum Refusal {
         /// What a shard has.
         bytes_max: usize,
     },
-    /// No primary could be reached in time; the command has not run.
+    /// No primary could be reached in time. The command has not run, unless it had reached a node that
+    /// was lost then; only what may be repeated is tried again after that.
     #[error("no node could serve partition {partition} within {waited_ms} ms, try again")]
     NoPrimary {
         /// The partition asked for.
@@ -48,7 +49,7 @@ pub enum Refusal {
         /// How long the node waited.
         waited_ms: u64,
     },
-    /// Too many requests are waiting for a primary to be replaced; the command has not run.
+    /// Too many requests are waiting for a primary to be replaced; as above.
     #[error("{waiting} requests already wait for a failover, try again")]
     TooManyWaiting {
         /// How many wait.

@@ -25,6 +25,8 @@ use crate::store::ScanCursor;
 
 /// Bytes of keys that one piece of a listing has, a single shard's step apart.
 const PIECE_BYTES_MAX: usize = 64 * 1024;
+/// Steps of shards in one piece: a node that serves few of the keys that it stores must answer in time.
+const PIECE_STEPS_MAX: usize = 64;
 /// How long a piece of a listing or a flush may take.
 const STEP_WAIT_MAX: Duration = Duration::from_secs(2);
 /// The pause before a flush is tried again where a partition has no primary.
@@ -39,7 +41,7 @@ pub async fn list_here(
     visits: Option<u32>,
 ) -> (Vec<Bytes>, Option<ScanPosition>) {
     let mut keys = Vec::new();
-    let mut bytes = 0;
+    let (mut bytes, mut steps) = (0, 0);
     let mut position = from;
     let mut visits_left = visits.map_or(usize::MAX, |visits| visits as usize);
     while let Some(shard) = context.shards.get(usize::from(position.shard)) {
@@ -62,7 +64,8 @@ pub async fn list_here(
             Some(cursor) => ScanPosition { cursor, ..position },
             None => ScanPosition { shard: position.shard + 1, cursor: ScanCursor::START },
         };
-        if bytes >= PIECE_BYTES_MAX || visits_left == 0 {
+        steps += 1;
+        if bytes >= PIECE_BYTES_MAX || steps >= PIECE_STEPS_MAX || visits_left == 0 {
             return (keys, Some(position));
         }
     }

@@ -123,6 +123,7 @@ impl Connection {
     pub async fn run(mut self) -> io::Result<()> {
         self.socket.set_nodelay(true)?;
         let mut hang_up = self.context.hang_up.subscribe();
+        let mut stopping = hang_up.clone();
         let epoch = hang_up.borrow().epoch;
         loop {
             let is_served = tokio::select! {
@@ -130,15 +131,17 @@ impl Connection {
                 () = hung_up(&mut hang_up, epoch, false) => return Ok(()),
                 served = self.serve_input() => served?,
             };
-            if !is_served || hang_up.borrow().is_stopping {
+            if !is_served {
                 return self.socket.shutdown().await;
             }
             self.input.reserve(READ_BYTES);
             let has_input = tokio::select! {
                 biased;
-                // Nothing is under way: a node that stops may close too.
-                () = hung_up(&mut hang_up, epoch, true) => false,
+                () = hung_up(&mut hang_up, epoch, false) => false,
+                // Before the stop: closing with something unread would take back replies under way.
                 read = self.socket.read_buf(&mut self.input) => read? > 0,
+                // Nothing is under way: a node that stops may close too.
+                () = hung_up(&mut stopping, epoch, true) => false,
             };
             if !has_input {
                 return self.socket.shutdown().await;

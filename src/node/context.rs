@@ -40,10 +40,13 @@ impl<M: ractor::Message> Door<M> {
     /// Sends a message. It is dropped while there is no actor: whoever replaces it starts from the
     /// current state, and whoever waits for an answer sees its channel closed.
     pub fn cast(&self, message: M) {
+        let _ = self.try_cast(message);
+    }
+
+    /// Sends a message. False: it was dropped, since there is no actor.
+    pub fn try_cast(&self, message: M) -> bool {
         let actor = self.0.read().unwrap_or_else(std::sync::PoisonError::into_inner);
-        if let Some(actor) = actor.as_ref() {
-            let _ = actor.cast(message);
-        }
+        actor.as_ref().is_some_and(|actor| actor.cast(message).is_ok())
     }
 
     /// The actor, if there is one.
@@ -75,6 +78,8 @@ pub struct Counters {
     pub stalls: AtomicU64,
     /// Streams dropped because their queue was full.
     pub streams_dropped: AtomicU64,
+    /// Pulls that the shards answer just now, each counted by each shard.
+    pub pulls_answering: AtomicUsize,
     /// Shards started again after a failure.
     pub shards_restarted: AtomicU64,
 }

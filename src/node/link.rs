@@ -20,6 +20,7 @@ use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::task::AbortHandle;
 use tokio::time::timeout;
 
 use crate::cluster::peer;
@@ -29,6 +30,7 @@ use crate::cluster::peer::LinkRefusal;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::peer::Welcome;
+use crate::node::net;
 use crate::node::net::OwnedReadHalf;
 use crate::node::net::OwnedWriteHalf;
 use crate::node::net::TcpStream;
@@ -141,9 +143,7 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
     let handshake = async {
         let socket = TcpStream::connect(addr).await?;
         socket.set_nodelay(true)?;
-        // What is under way to a peer that is held dead must not arrive when the network heals: a
-        // command in it has been carried out elsewhere by then, and would overwrite what came after.
-        socket.set_zero_linger()?;
+        net::discard_on_close(&socket)?;
         let (reader, mut writer) = socket.into_split();
         writer.write_all(&peer::encode(&Request::Hello(hello))).await?;
         let mut reader = FrameReader::new(reader);
@@ -164,8 +164,9 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
 #[derive(Debug)]
 pub struct LinkHandle {
     frames: mpsc::Sender<Bytes>,
-    waiting: Arc<Mutex<Waiting>>,
+    waiting: Mutex<Waiting>,
     next_id: AtomicU64,
+    writer: AbortHandle,
 }
 
 /// Requests by their number; none once the link is lost.
@@ -176,10 +177,19 @@ impl LinkHandle {
     /// arrives without having been asked for goes to `unasked`.
     pub fn start(linked: Linked) -> (Arc<Self>, LinkReader) {
         let (frames, receiver) = mpsc::channel(FRAMES_WAITING_MAX);
-        let waiting = Arc::new(Mutex::new(Some(HashMap::new())));
+        let waiting = Mutex::new(Some(HashMap::new()));
         let writer = tokio::spawn(write_frames(linked.writer, receiver));
-        let handle = Self { frames, waiting: Arc::clone(&waiting), next_id: AtomicU64::new(1) };
-        (Arc::new(handle), LinkReader { reader: linked.reader, waiting, writer })
+        let handle =
+            Arc::new(Self { frames, waiting, next_id: AtomicU64::new(1), writer: writer.abort_handle() });
+        (Arc::clone(&handle), LinkReader { reader: linked.reader, handle })
+    }
+
+    /// Ends the link for all who use it: whoever waits for an answer, or for room to send, hears at
+    /// once that it is lost. A peer that stands still would not let them go otherwise.
+    pub fn close(&self) {
+        // The writer has the other end of the channel: it closes with it.
+        self.writer.abort();
+        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// Sends something that has no answer.
@@ -203,6 +213,11 @@ impl LinkHandle {
     /// Sends an encoded request if there is room for it now.
     pub fn try_send_frame(&self, frame: Bytes) -> bool {
         self.frames.try_send(frame).is_ok()
+    }
+
+    /// Room for one frame. None: the peer is slow, or the link is lost.
+    pub fn room(&self) -> Option<mpsc::Permit<'_, Bytes>> {
+        self.frames.try_reserve().ok()
     }
 
     /// Sends a request, made with the number given, and waits for its answer, for as long as the link
@@ -241,8 +256,7 @@ impl Drop for Forget<'_> {
 /// The reading side of a link.
 pub struct LinkReader {
     reader: FrameReader,
-    waiting: Arc<Mutex<Waiting>>,
-    writer: tokio::task::JoinHandle<io::Result<()>>,
+    handle: Arc<LinkHandle>,
 }
 
 impl LinkReader {
@@ -265,7 +279,7 @@ impl LinkReader {
                 | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };
-            let mut waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut waiting = self.handle.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(reply) = waiting.as_mut().and_then(|waiting| waiting.remove(&id)) {
                 // Whoever asked may have given up.
                 let _ = reply.send(response);
@@ -276,8 +290,6 @@ impl LinkReader {
 
 impl Drop for LinkReader {
     fn drop(&mut self) {
-        self.writer.abort();
-        // Whoever waits sees its channel closed; whoever comes now sees the link closed.
-        *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        self.handle.close();
     }
 }

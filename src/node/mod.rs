@@ -200,6 +200,7 @@ impl Node {
         if tokio::time::timeout(LEAVE_WAIT_MAX, left).await.is_err() {
             warn!(waited_ms = LEAVE_WAIT_MAX.as_millis(), "not all roles could be handed over");
         }
+        self.pass_shards().await;
         self.drain(|context| {
             context.peers.all().iter().all(|peer| peer.link().is_none() || peer.waiting_bytes() == 0)
         })
@@ -216,6 +217,16 @@ impl Node {
         self.joining.abort();
         self.supervisor.stop(None);
         info!("node stopped");
+    }
+
+    /// Returns when every shard has done what was asked of it before: what it has to say to other nodes
+    /// waits for them now, and can be seen to.
+    async fn pass_shards(&self) {
+        for shard in &self.context.shards {
+            let (reply, answer) = oneshot::channel();
+            shard.cast(shard::Message::Stats(reply));
+            let _ = tokio::time::timeout(DRAIN_WAIT_MAX, answer).await;
+        }
     }
 
     async fn drain(&self, is_drained: impl Fn(&Context) -> bool) {

@@ -111,12 +111,10 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
         return Ok(());
     };
     let peer = context.peers.meet(hello.identity.node);
-    // Before the gap: what the node holds at this time decides what is to be repaired.
+    let (resume_from, has_gap) = peer.source().inbound.start(start);
+    // Before the link: placement keeps nothing about nodes that it does not know.
     context.placement.cast(placement::Message::Record(Box::new(hello.from)));
-    let (resume_from, has_gap) = peer.source().start(start);
-    if has_gap {
-        context.placement.cast(placement::Message::StreamGap(hello.identity.node));
-    }
+    context.placement.cast(placement::Message::Linked { node: hello.identity.node, has_gap });
     // Membership learns of a node that found us first.
     context.gossip.cast(gossip::Message::Announce(hello.identity));
     let welcome = Welcome { identity, resume_from, records };
@@ -133,11 +131,14 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
     let (receiver, ended) =
         Actor::spawn_linked(None, actor, (), supervisor).await.map_err(|_| PeerError::Closed)?;
     // A receiver that fails ends its link: the peer dials again and goes on from what is applied.
+    let mut newer_link = peer.linked();
     let mut hang_up = context.hang_up.subscribe();
     let epoch = hang_up.borrow().epoch;
     let error = tokio::select! {
         error = replication_receiver::serve(context, peer, reader, receiver.clone(), replies) => error,
         _ = ended => PeerError::Closed,
+        // A peer has one link to us: what an older one still has to say, the newer one repeats.
+        _ = newer_link.changed() => PeerError::Closed,
         _ = hang_up.wait_for(|hang_up| hang_up.epoch != epoch) => PeerError::Closed,
     };
     receiver.stop(None);
@@ -153,7 +154,7 @@ fn check(context: &Context, hello: &Hello) -> Result<(), LinkRefusal> {
     if hello.cluster != context.cluster {
         return Err(LinkRefusal::OtherCluster);
     }
-    if hello.identity.node == me {
+    if hello.identity.node == me || hello.from.node != hello.identity.node {
         return Err(LinkRefusal::SameName);
     }
     match hello.link {

@@ -12,19 +12,18 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::watch;
+
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
-use crate::cluster::placement::PullId;
 use crate::cluster::replication::Inbound;
-use crate::cluster::replication::StreamStart;
 use crate::cluster::serving::Outgoing;
 use crate::node::context::Door;
 use crate::node::link::LinkHandle;
-use crate::node::replication_sender as sender;
+use crate::node::replication_sender;
 use crate::store::PartitionSet;
 use crate::time::Moment;
-use crate::time::Version;
 
 /// Bytes that may wait for one peer, in the sender's mailbox and in its stream each.
 pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -39,7 +38,7 @@ pub struct Peer {
     /// Its id.
     pub node: NodeId,
     /// The way to the sender of our stream to it.
-    pub sender: Door<sender::Message>,
+    pub sender: Door<replication_sender::Message>,
     /// Our link to it, while there is one.
     link: RwLock<Option<Arc<LinkHandle>>>,
     /// The life in which we know it, and where it listens.
@@ -50,6 +49,8 @@ pub struct Peer {
     kept_bytes: AtomicUsize,
     is_overflowing: AtomicBool,
     heard: AtomicU64,
+    /// How many links it has made to us.
+    links_made: watch::Sender<u64>,
 }
 
 /// What of a node's stream has been applied here.
@@ -57,43 +58,6 @@ pub struct Peer {
 pub struct Source {
     /// How far.
     pub inbound: Inbound,
-    /// The pull under way, and how many of the node's shards have ended their part of it.
-    pull: Option<(PullId, u16)>,
-}
-
-impl Source {
-    /// From now on only the end of this pull counts: an earlier one was cut short by a gap, or its
-    /// link was lost.
-    pub fn begin_pull(&mut self, id: PullId) {
-        self.pull = Some((id, 0));
-    }
-
-    /// A link is up. Says from which frame on the stream is wanted, and whether there is a gap.
-    pub fn start(&mut self, start: StreamStart) -> (u64, bool) {
-        let (from, has_gap) = self.inbound.start(start);
-        if has_gap {
-            self.pull = None;
-        }
-        (from, has_gap)
-    }
-
-    /// One of the node's shards has ended its part of a pull. Whether it was the last one.
-    pub fn pull_part_done(
-        &mut self,
-        ended: PullId,
-        shards: u16,
-        partitions: &PartitionSet,
-        up_to: Version,
-    ) -> bool {
-        match &mut self.pull {
-            Some((id, parts)) if *id == ended => {
-                self.inbound.pulled(partitions, up_to);
-                *parts += 1;
-                *parts >= shards
-            }
-            Some(_) | None => false,
-        }
-    }
 }
 
 impl Peer {
@@ -108,6 +72,7 @@ impl Peer {
             kept_bytes: AtomicUsize::new(0),
             is_overflowing: AtomicBool::new(false),
             heard: AtomicU64::new(0),
+            links_made: watch::Sender::new(0),
         }
     }
 
@@ -116,9 +81,18 @@ impl Peer {
         self.link.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// The link is up, or lost. Dropping the last handle fails all requests on it.
+    /// The link is up, or lost. All requests on the one before fail at once.
     pub fn set_link(&self, link: Option<Arc<LinkHandle>>) {
-        *self.link.write().unwrap_or_else(PoisonError::into_inner) = link;
+        let before = std::mem::replace(&mut *self.link.write().unwrap_or_else(PoisonError::into_inner), link);
+        if let Some(before) = before {
+            before.close();
+        }
+    }
+
+    /// It has made a link to us. The receiver changes when it makes the next one.
+    pub fn linked(&self) -> watch::Receiver<u64> {
+        self.links_made.send_modify(|count| *count += 1);
+        self.links_made.subscribe()
     }
 
     /// The life in which we know it.
@@ -138,22 +112,41 @@ impl Peer {
 
     /// Adds items to our stream to it, unless too much waits already: then the stream breaks.
     pub fn stream(&self, items: Vec<StreamItem>) {
+        // Nobody to send it to yet: a stream that begins later is a gap for the peer, which pulls.
+        let Some(sender) = self.sender.actor() else { return };
         let bytes = items.iter().map(item_bytes).sum();
         let before = self.mailbox_bytes.fetch_add(bytes, Ordering::AcqRel);
         if before + bytes <= QUEUE_BYTES_MAX {
-            self.sender.cast(sender::Message::Items { items, bytes });
+            if sender.cast(replication_sender::Message::Items { items, bytes }).is_err() {
+                self.leave_mailbox(bytes);
+            }
             return;
         }
-        self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        self.leave_mailbox(bytes);
         if !self.is_overflowing.swap(true, Ordering::AcqRel) {
-            self.sender.cast(sender::Message::Overflowed);
+            // If it has failed, its successor begins a new stream anyway.
+            let _ = sender.cast(replication_sender::Message::Overflowed);
         }
     }
 
     /// The sender has taken items out of its mailbox, and keeps that much for the peer.
     pub fn taken(&self, bytes: usize, kept_bytes: usize) {
-        self.mailbox_bytes.fetch_sub(bytes, Ordering::AcqRel);
+        // In this order: what is taken out must not seem to be gone meanwhile.
         self.kept_bytes.store(kept_bytes, Ordering::Release);
+        self.leave_mailbox(bytes);
+    }
+
+    /// A sender begins, with an empty mailbox: what its predecessor had is gone.
+    pub fn sender_begins(&self) {
+        self.mailbox_bytes.store(0, Ordering::Release);
+        self.kept_bytes.store(0, Ordering::Release);
+        self.overflow_handled();
+    }
+
+    /// Never below zero: a sender that begins meanwhile counts from there.
+    fn leave_mailbox(&self, bytes: usize) {
+        let less = |waiting: usize| Some(waiting.saturating_sub(bytes));
+        let _ = self.mailbox_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
     /// The sender has made a new stream after an overflow.
@@ -234,5 +227,21 @@ impl Peers {
     /// What was stored of partitions is gone.
     pub fn forget(&self, partitions: &PartitionSet) {
         self.all().iter().for_each(|peer| peer.source().inbound.forget(partitions));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Partition;
+    use crate::time::Version;
+
+    #[test]
+    fn nothing_waits_for_a_peer_that_has_no_sender_yet() {
+        let peers = Peers::default();
+        let peer = peers.meet(NodeId::from_raw(1));
+        let partition = Partition::new(0).unwrap();
+        peer.stream(vec![StreamItem::Flushed { partition, version: Version::ZERO }]);
+        assert_eq!(peer.waiting_bytes(), 0);
     }
 }

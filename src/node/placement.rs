@@ -1,6 +1,7 @@
 //! The placement actor: brings events to [`Placement`] and carries out what it says.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use ractor::Actor;
 use ractor::ActorCell;
@@ -58,6 +59,8 @@ pub enum Message {
         source: NodeId,
         /// Which.
         id: PullId,
+        /// What the source had and has sent all of.
+        complete: Box<PartitionSet>,
     },
     /// A node wants partitions that we serve.
     TakeOverAsked {
@@ -73,8 +76,13 @@ pub enum Message {
         /// Which.
         given: Box<HandOver>,
     },
-    /// The stream from a node has a gap.
-    StreamGap(NodeId),
+    /// A node has linked to us.
+    Linked {
+        /// Who.
+        node: NodeId,
+        /// It has dropped what it had to send us in between.
+        has_gap: bool,
+    },
     /// Our link to a node is up.
     LinkUp(NodeId),
     /// A shard has failed.
@@ -165,15 +173,22 @@ impl Actor for PlacementActor {
                 out.push(Output::View(Arc::clone(placement.view())));
             }
             Message::Record(record) => placement.record_arrived(*record, now, &mut out),
-            Message::PullDone { source, id } => placement.pull_done(source, id, now, &mut out),
+            Message::PullDone { source, id, complete } => {
+                placement.pull_done(source, id, &complete, now, &mut out);
+            }
             Message::TakeOverAsked { by, partitions } => {
                 placement.take_over_asked(by, &partitions, now, &mut out);
             }
             Message::HandedOver { by, given } => placement.handed_over(by, &given, now, &mut out),
-            Message::StreamGap(source) => placement.stream_gap(source, now, &mut out),
+            Message::Linked { node, has_gap } => placement.linked(node, has_gap, now, &mut out),
             Message::LinkUp(node) => placement.link_up(node, now, &mut out),
             Message::ShardLost(number) => self.shard_lost(number, placement, &mut out),
-            Message::Tick => placement.handle_time(now, &mut out),
+            Message::Tick => {
+                if self.context.counters.pulls_answering.load(Ordering::Acquire) > 0 {
+                    placement.keep_surplus(now);
+                }
+                placement.handle_time(now, &mut out);
+            }
             Message::Leave(done) => {
                 state.leaving = Some(done);
                 placement.leave(now, &mut out);
@@ -234,19 +249,19 @@ impl PlacementActor {
         let wants = {
             let peer = self.context.peers.meet(source);
             let mut source = peer.source();
-            source.begin_pull(id);
-            partitions.iter().map(|partition| (partition, source.inbound.watermark(partition))).collect()
+            source.inbound.start_pull(id, partitions)
         };
         self.ask(source, &Request::Pull { id, wants });
     }
 
-    /// Sends a request, if there is a link; otherwise it is repeated when there is one. Never waits: a
-    /// peer that stands still must not keep placement from hearing of its death.
+    /// Sends a request, if there is a link; otherwise it is repeated when there is one.
     fn ask(&self, node: NodeId, request: &Request) {
-        let Some(link) = self.context.peers.find(node).and_then(|peer| peer.link()) else { return };
-        let frame = crate::cluster::peer::encode(request);
-        if !link.try_send_frame(frame.clone()) {
-            tokio::spawn(async move { link.send_frame(frame).await });
+        if let Some(link) = self.context.peers.find(node).and_then(|peer| peer.link()) {
+            let frame = crate::cluster::peer::encode(request);
+            // Not here: a peer that stands still must not keep us from hearing that it is dead.
+            tokio::spawn(async move {
+                let _ = link.send_frame(frame).await;
+            });
         }
     }
 
@@ -278,6 +293,10 @@ impl PlacementActor {
         let number = usize::from(number);
         let lost = crate::store::Partition::all().filter(|p| self.context.shard_of(*p) == number).collect();
         self.context.peers.forget(&lost);
+        // What others were pulling from the shard never comes: they see a gap, and ask again.
+        for peer in self.context.peers.all() {
+            peer.sender.cast(replication_sender::Message::Renew);
+        }
         placement.shard_lost(&lost, self.context.clocks.now(), out);
         // The new shard has seen no view yet.
         out.push(Output::View(Arc::clone(placement.view())));

@@ -58,10 +58,10 @@ pub struct ReplicationReceiver {
     pub context: Arc<Context>,
     /// Whose stream it is.
     pub peer: Arc<Peer>,
-    /// Of the stream when the link came up.
-    pub epoch: u64,
     /// Where acknowledgements go.
     pub replies: mpsc::Sender<Bytes>,
+    /// The epoch of the stream when the link came up.
+    pub epoch: u64,
 }
 
 impl Actor for ReplicationReceiver {
@@ -138,8 +138,9 @@ impl ReplicationReceiver {
         let node = self.peer.node;
         match item {
             StreamItem::PullDone { id, shards, partitions, up_to } => {
-                if self.peer.source().pull_part_done(id, shards, &partitions, up_to) {
-                    self.context.placement.cast(placement::Message::PullDone { source: node, id });
+                let complete = self.peer.source().inbound.pulled(id, shards, &partitions, up_to);
+                if let Some(complete) = complete.map(Box::new) {
+                    self.context.placement.cast(placement::Message::PullDone { source: node, id, complete });
                 }
             }
             StreamItem::HandOver(given) => {
@@ -188,9 +189,12 @@ pub async fn serve(
                 });
             }
             Request::Scan { id, position, visits } => {
-                let (keys, next) = cluster_wide::list_here(&context, position, visits).await;
-                let keys = keys.into_iter().map(Blob).collect();
-                let _ = replies.send(peer::encode(&Response::Scanned { id, keys, next })).await;
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let (keys, next) = cluster_wide::list_here(&context, position, visits).await;
+                    let keys = keys.into_iter().map(Blob).collect();
+                    let _ = replies.send(peer::encode(&Response::Scanned { id, keys, next })).await;
+                });
             }
             Request::Size { id } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());

@@ -10,6 +10,7 @@ use bytes::Bytes;
 use ractor::Actor;
 use ractor::ActorProcessingErr;
 use ractor::ActorRef;
+use ractor::ActorStatus;
 use tokio::task::JoinHandle;
 use tracing::debug;
 use tracing::warn;
@@ -39,13 +40,13 @@ use crate::node::shard;
 const SENT_BYTES_MAX: usize = 2 * 1024 * 1024;
 /// Bytes of keys and values in one frame of the stream; a single entry may be larger.
 const FRAME_ITEMS_BYTES_MAX: usize = 256 * 1024;
-/// How long the sender waits when its link has no room.
-const SEND_PAUSE: Duration = Duration::from_millis(2);
 /// How long after a refused connection the next one is tried, at first and at most.
 const REDIAL_AFTER_MIN: Duration = Duration::from_millis(5);
 const REDIAL_AFTER_MAX: Duration = Duration::from_millis(500);
 /// Refusals in a row that prove that the process is gone.
 const REFUSALS_PROVE_DEATH: u32 = 2;
+/// How long a stream pauses when its link has no room.
+const ROOM_PAUSE: Duration = Duration::from_millis(2);
 
 /// What a sender is told.
 #[derive(Debug)]
@@ -59,20 +60,22 @@ pub enum Message {
     },
     /// More came than may wait: the stream breaks here.
     Overflowed,
+    /// Begin a new stream: what the old one promised will not come.
+    Renew,
     /// The peer lives, in this life, at this address.
     Alive(Identity),
     /// The peer is dead.
     Down,
-    /// A connection is made: where does the stream start?
-    Dialling(tokio::sync::oneshot::Sender<StreamStart>),
-    /// The link is up.
-    LinkUp(Arc<LinkHandle>, Box<Welcome>),
-    /// This link is lost.
-    LinkDown(Arc<LinkHandle>),
+    /// A connection is made by this dialler: where does the stream start?
+    Dialling(u64, tokio::sync::oneshot::Sender<StreamStart>),
+    /// This dialler's link is up.
+    LinkUp(u64, Arc<LinkHandle>, Box<Welcome>),
+    /// This dialler's link is lost.
+    LinkDown(u64),
+    /// The link may have room again.
+    SendOn,
     /// The peer has applied the stream up to this frame.
     Applied(u64),
-    /// The link may have room again.
-    GoOn,
 }
 
 /// The actor.
@@ -89,8 +92,9 @@ pub struct State {
     outbound: Outbound,
     link: Option<Arc<LinkHandle>>,
     dialler: Option<JoinHandle<()>>,
-    /// The link had no room: a message to go on is under way.
-    is_paused: bool,
+    /// Counts the diallers: one that was stopped may still have something in the mailbox.
+    dialler_number: u64,
+    is_waiting_for_room: bool,
 }
 
 impl Actor for ReplicationSender {
@@ -101,10 +105,16 @@ impl Actor for ReplicationSender {
     async fn pre_start(&self, myself: ActorRef<Message>, (): ()) -> Result<State, ActorProcessingErr> {
         // A random epoch: a sender that was started again must not seem to go on.
         let outbound = Outbound::new(rand::random(), QUEUE_BYTES_MAX, SENT_BYTES_MAX);
-        self.peer.overflow_handled();
+        self.peer.sender_begins();
         self.peer.sender.lead_to(myself.clone());
-        let dialler = self.peer.identity().map(|identity| self.dial(&myself, identity));
-        Ok(State { outbound, link: None, dialler, is_paused: false })
+        let node = self.peer.node;
+        self.context.to_all_shards(|| shard::Message::StreamBroken(node));
+        let mut state =
+            State { outbound, link: None, dialler: None, dialler_number: 0, is_waiting_for_room: false };
+        if let Some(identity) = self.peer.identity() {
+            self.dial(&myself, identity, &mut state);
+        }
+        Ok(state)
     }
 
     async fn handle(
@@ -122,30 +132,25 @@ impl Actor for ReplicationSender {
                 self.break_stream(state);
                 self.peer.overflow_handled();
             }
+            Message::Renew => self.renew_stream(state),
             Message::Alive(identity) => {
                 // What waits for a former life would only confuse the new one.
-                state.outbound.reset();
-                self.close_link(state);
-                self.stop_dialling(state);
-                state.dialler = Some(self.dial(&myself, identity));
+                self.reset(state);
+                self.dial(&myself, identity, state);
             }
-            Message::Down => {
-                state.outbound.reset();
-                self.close_link(state);
-                self.stop_dialling(state);
-            }
-            Message::Dialling(reply) => {
+            Message::Down => self.reset(state),
+            Message::Dialling(dialler, reply) if dialler == state.dialler_number => {
                 let _ = reply.send(state.outbound.start());
             }
-            Message::LinkUp(link, welcome) => self.link_up(link, *welcome, state),
-            Message::LinkDown(lost) => {
-                // An older link's end says nothing about the one after it.
-                if state.link.as_ref().is_some_and(|link| Arc::ptr_eq(link, &lost)) {
-                    self.close_link(state);
-                }
+            Message::LinkUp(dialler, link, welcome) if dialler == state.dialler_number => {
+                self.link_up(link, *welcome, state);
             }
+            Message::LinkDown(dialler) if dialler == state.dialler_number => self.close_link(state),
+            // Of a dialler that was stopped: its link is closed, its stream is over.
+            Message::Dialling(..) | Message::LinkDown(_) => {}
+            Message::LinkUp(_, link, _) => link.close(),
+            Message::SendOn => state.is_waiting_for_room = false,
             Message::Applied(number) => state.outbound.acknowledged(number),
-            Message::GoOn => state.is_paused = false,
         }
         self.send_on(&myself, state);
         self.peer.taken(0, state.outbound.kept_bytes());
@@ -188,13 +193,25 @@ impl ReplicationSender {
     fn break_stream(&self, state: &mut State) {
         Counters::add(&self.context.counters.streams_dropped, 1);
         warn!(peer = %self.peer.node, bytes_max = QUEUE_BYTES_MAX, "stream dropped, peer is too slow");
-        state.outbound.reset();
+        self.renew_stream(state);
+    }
+
+    fn renew_stream(&self, state: &mut State) {
         // The peer learns of the gap when the link is made again.
-        self.close_link(state);
+        self.reset(state);
         if let (Some(identity), Some(myself)) = (self.peer.identity(), self.peer.sender.actor()) {
-            self.stop_dialling(state);
-            state.dialler = Some(self.dial(&myself, identity));
+            self.dial(&myself, identity, state);
         }
+    }
+
+    /// Drops the stream and the link. What the peer has asked of the shards went into that stream: it
+    /// sees the gap and asks again. (A link that is only lost ends nothing: its stream is resumed.)
+    fn reset(&self, state: &mut State) {
+        state.outbound.reset();
+        self.close_link(state);
+        self.stop_dialling(state);
+        let node = self.peer.node;
+        self.context.to_all_shards(|| shard::Message::StreamBroken(node));
     }
 
     fn link_up(&self, link: Arc<LinkHandle>, welcome: Welcome, state: &mut State) {
@@ -208,10 +225,9 @@ impl ReplicationSender {
     }
 
     fn close_link(&self, state: &mut State) {
-        if state.link.take().is_some() {
+        if let Some(link) = state.link.take() {
+            link.close();
             self.peer.set_link(None);
-            let node = self.peer.node;
-            self.context.to_all_shards(|| shard::Message::CancelPulls(node));
         }
     }
 
@@ -221,18 +237,33 @@ impl ReplicationSender {
         }
     }
 
-    /// Never waits: a peer that stands still must not keep the sender from hearing of its death.
+    /// Sends what there is room for, and never waits for room: a peer that stands still must not keep
+    /// us from hearing that it is dead.
     fn send_on(&self, myself: &ActorRef<Message>, state: &mut State) {
-        let Some(link) = state.link.clone().filter(|_| !state.is_paused) else { return };
-        if !state.outbound.send_on(|frame| link.try_send_frame(frame)) {
-            state.is_paused = true;
-            drop(myself.send_after(SEND_PAUSE, || Message::GoOn));
+        let Some(link) = &state.link else { return };
+        while state.outbound.has_more_to_send() {
+            let Some(room) = link.room() else {
+                if !std::mem::replace(&mut state.is_waiting_for_room, true) {
+                    drop(myself.send_after(ROOM_PAUSE, || Message::SendOn));
+                }
+                return;
+            };
+            match state.outbound.next_to_send() {
+                Some(frame) => room.send(frame),
+                None => return,
+            }
         }
     }
 
-    fn dial(&self, myself: &ActorRef<Message>, identity: Identity) -> JoinHandle<()> {
-        let dialler = Dialler { context: Arc::clone(&self.context), peer: Arc::clone(&self.peer), identity };
-        tokio::spawn(dialler.run(myself.clone()))
+    fn dial(&self, myself: &ActorRef<Message>, identity: Identity, state: &mut State) {
+        state.dialler_number += 1;
+        let dialler = Dialler {
+            context: Arc::clone(&self.context),
+            peer: Arc::clone(&self.peer),
+            identity,
+            number: state.dialler_number,
+        };
+        state.dialler = Some(tokio::spawn(dialler.run(myself.clone())));
     }
 }
 
@@ -241,6 +272,7 @@ struct Dialler {
     context: Arc<Context>,
     peer: Arc<Peer>,
     identity: Identity,
+    number: u64,
 }
 
 impl Dialler {
@@ -262,6 +294,10 @@ impl Dialler {
             if refusals == REFUSALS_PROVE_DEATH {
                 self.context.gossip.cast(gossip::Message::PeerGone(self.identity));
             }
+            if sender.get_status() > ActorStatus::Running {
+                // It has failed; its successor has a dialler of its own.
+                return;
+            }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(REDIAL_AFTER_MAX);
         }
@@ -270,7 +306,7 @@ impl Dialler {
     /// One link from dialling to its loss. An error: there was none.
     async fn link_once(&self, sender: &ActorRef<Message>) -> Result<PeerError, PeerError> {
         let (reply, start) = tokio::sync::oneshot::channel();
-        sender.cast(Message::Dialling(reply)).map_err(|_| PeerError::Closed)?;
+        sender.cast(Message::Dialling(self.number, reply)).map_err(|_| PeerError::Closed)?;
         let start = start.await.map_err(|_| PeerError::Closed)?;
         let hello = hello(&self.context, Some((self.peer.node, start)));
         let linked = link::dial(self.identity.addr, hello).await?;
@@ -283,14 +319,14 @@ impl Dialler {
         debug!(peer = %identity, "peer link up");
         let welcome = Box::new(linked.welcome.clone());
         let (handle, reader) = link::LinkHandle::start(linked);
-        sender.cast(Message::LinkUp(Arc::clone(&handle), welcome)).map_err(|_| PeerError::Closed)?;
+        sender.cast(Message::LinkUp(self.number, handle, welcome)).map_err(|_| PeerError::Closed)?;
         let error = reader
             .run(
                 || self.peer.hear(self.context.clocks.now()),
                 |number| drop(sender.cast(Message::Applied(number))),
             )
             .await;
-        let _ = sender.cast(Message::LinkDown(handle));
+        let _ = sender.cast(Message::LinkDown(self.number));
         Ok(error)
     }
 }

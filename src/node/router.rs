@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use tokio::time::timeout_at;
 
 use crate::cluster::membership::NodeId;
+use crate::cluster::peer::FRAME_BYTES_MAX;
 use crate::cluster::peer::Outcome;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
@@ -33,6 +34,9 @@ use crate::store::Partition;
 /// The pauses between two attempts where no change of the view ends them.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
 const RETRY_AFTER_MAX: Duration = Duration::from_millis(25);
+
+/// Bytes of values that one forwarded piece may ask for: encoded twice as long they still fit a frame.
+const FORWARDED_VALUES_BYTES_MAX: usize = FRAME_BYTES_MAX / 4;
 
 /// A command and its place among the replies.
 type Placed = (usize, KeyCommand);
@@ -241,26 +245,28 @@ async fn join(groups: Vec<(Vec<usize>, Sent)>) -> Vec<(Vec<usize>, Vec<Answer>)>
     joined
 }
 
-/// What has no answer at the deadline counts as lost.
+/// What another node has not answered at the deadline counts as lost.
 async fn join_until(groups: Vec<(Vec<usize>, Sent)>, deadline: Instant) -> Vec<(Vec<usize>, Vec<Answer>)> {
     let mut joined = Vec::with_capacity(groups.len());
     for (places, sent) in groups {
-        let kept = sent.kept();
-        let answers = timeout_at(deadline, sent.answers()).await;
-        joined.push((places, answers.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect())));
+        let answers = match sent {
+            Sent::Node(mut answers, kept) => match timeout_at(deadline, &mut answers).await {
+                Ok(answers) => answers.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect()),
+                Err(_) => {
+                    // Or it would wait for as long as the link holds.
+                    answers.abort();
+                    kept.into_iter().map(Answer::Lost).collect()
+                }
+            },
+            // A shard always answers or drops the batch: it has run whatever the time.
+            Sent::Shard(..) | Sent::Nowhere(_) => sent.answers().await,
+        };
+        joined.push((places, answers));
     }
     joined
 }
 
 impl Sent {
-    /// The commands, in case no answer comes. Only what goes to another node can take that long.
-    fn kept(&self) -> Vec<KeyCommand> {
-        match self {
-            Sent::Node(_, commands) => commands.clone(),
-            Sent::Shard(..) | Sent::Nowhere(_) => Vec::new(),
-        }
-    }
-
     async fn answers(self) -> Vec<Answer> {
         match self {
             Sent::Shard(replies, kept) => match replies.await {
@@ -290,9 +296,41 @@ fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<KeyCommand>) -> Ve
     outcomes.into_iter().zip(commands).map(answer).collect()
 }
 
-/// Sends commands to the node that serves them.
+/// Sends commands to the node that serves them, so many at a time that the replies fit a frame. The
+/// next ones go out only when all before them are answered, or commands on one key could change places.
 async fn forward(
     context: Arc<Context>,
+    node: NodeId,
+    codec: Codec,
+    commands: Vec<KeyCommand>,
+) -> Vec<Answer> {
+    let mut answers = Vec::with_capacity(commands.len());
+    let mut rest = commands;
+    while !rest.is_empty() {
+        let later = rest.split_off(piece_len(&rest, context.settings.text.entry_bytes_max));
+        answers.extend(forward_piece(&context, node, codec, rest).await);
+        rest = later;
+        if answers.iter().any(|answer| !matches!(answer, Answer::Reply(_))) {
+            answers.extend(rest.drain(..).map(Answer::Moved));
+        }
+    }
+    answers
+}
+
+/// How many of these commands have replies that fit one frame for certain. A value may double when it
+/// is encoded; all other replies are short.
+fn piece_len(commands: &[KeyCommand], entry_bytes_max: usize) -> usize {
+    let reads_max = (FORWARDED_VALUES_BYTES_MAX / entry_bytes_max).max(1);
+    let mut reads = 0;
+    let fits = |command: &&KeyCommand| {
+        reads += usize::from(command.answers_value());
+        reads <= reads_max
+    };
+    commands.iter().take_while(fits).count().max(1)
+}
+
+async fn forward_piece(
+    context: &Context,
     node: NodeId,
     codec: Codec,
     commands: Vec<KeyCommand>,
@@ -308,5 +346,24 @@ async fn forward(
         }
         // The link is lost, or the peer is broken.
         Ok(_) | Err(_) => commands.into_iter().map(Answer::Lost).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::command::Op;
+
+    #[test]
+    fn a_forwarded_piece_asks_for_no_more_than_a_frame_can_answer() {
+        let key = Bytes::from_static(b"k");
+        let get = KeyCommand::new(key.clone(), Op::Get);
+        let set = KeyCommand::set(key, Bytes::new());
+        let batch = |gets: usize| vec![get.clone(); gets];
+        assert_eq!(piece_len(&batch(1_000), 65_536), 64);
+        assert_eq!(piece_len(&batch(1_000), 1 << 20), 4);
+        assert_eq!(piece_len(&batch(3), 1 << 20), 3);
+        assert_eq!(piece_len(&vec![set; 1_000], 65_536), 1_000);
+        const { assert!(2 * 4 * (1 << 20) < FRAME_BYTES_MAX) };
     }
 }

@@ -21,8 +21,12 @@ use crate::protocol::text::TextLimits;
 pub const DEFAULT_PORT: u16 = 31_337;
 /// How far the port for cluster-aware clients is above the client port.
 pub const REDIRECT_PORT_OFFSET: u16 = 1_000;
-/// How far the port for peers (TCP and UDP) is above the client port.
+/// How far the port for peers (TCP and UDP) is below the client port, or above one that is too low for
+/// that. Either way it stays below 32768, where the ports begin that the system gives to outgoing
+/// connections, any of which could hold it already.
 pub const PEER_PORT_OFFSET: u16 = 10_000;
+/// The first port that anybody may listen on.
+const PORT_UNPRIVILEGED: u16 = 1_024;
 
 /// What can be said on the command line, in the environment and in a file; the same names everywhere.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -44,7 +48,7 @@ pub struct RawSettings {
     /// Port for clients [default: 31337]
     #[arg(long, env = "CACHEGOPHER_PORT")]
     pub port: Option<u16>,
-    /// Port for other nodes, TCP and UDP [default: port + 10000]
+    /// Port for other nodes, TCP and UDP [default: port - 10000, or + 10000 below 11024]
     #[arg(long, env = "CACHEGOPHER_PEER_PORT")]
     pub peer_port: Option<u16>,
     /// Host name or address that others reach this node by [default: the bind address]
@@ -327,13 +331,9 @@ fn short(setting: &'static str, value: String) -> Result<String, SettingsError> 
 }
 
 fn peer_port(value: Option<u16>, port: u16) -> Result<u16, SettingsError> {
-    let peer_port = match (value, port.checked_add(PEER_PORT_OFFSET)) {
-        (Some(peer_port), _) | (None, Some(peer_port)) => peer_port,
-        (None, None) => {
-            let bound = format!("set, since port {port} + {PEER_PORT_OFFSET} is over {}", u16::MAX);
-            return Err(refuse("peer-port", "not set", bound));
-        }
-    };
+    let is_privileged = port < PEER_PORT_OFFSET + PORT_UNPRIVILEGED;
+    let default = if is_privileged { port + PEER_PORT_OFFSET } else { port - PEER_PORT_OFFSET };
+    let peer_port = value.unwrap_or(default);
     match peer_port == 0 || peer_port == port {
         true => Err(refuse("peer-port", peer_port, format!("1 to {} and not the client port", u16::MAX))),
         false => Ok(peer_port),
@@ -395,10 +395,16 @@ mod tests {
     #[test]
     fn a_node_that_is_told_nothing_uses_the_defaults() {
         let settings = RawSettings::default().check().unwrap();
-        assert_eq!((settings.port, settings.peer_port), (31_337, 41_337));
+        assert_eq!((settings.port, settings.peer_port), (31_337, 21_337));
         assert_eq!(settings.name, "127.0.0.1:31337");
         assert_eq!(settings.store.memory_bytes_max, 256 << 20);
         assert_eq!(settings.placement.copies, 2);
+    }
+
+    #[test]
+    fn the_port_for_peers_follows_the_client_port_and_keeps_clear_of_outgoing_connections() {
+        let chosen = [31_337, 6_379, 11_023, 11_024, 42_000].map(|port| peer_port(None, port).unwrap());
+        assert_eq!(chosen, [21_337, 16_379, 21_023, 1_024, 32_000]);
     }
 
     #[test]
@@ -414,8 +420,8 @@ mod tests {
         assert!(refused(raw).starts_with("join is \"nowhere\", but must be host:port"));
         let raw = RawSettings { bind: Some("0.0.0.0".parse().unwrap()), ..RawSettings::default() };
         assert!(refused(raw).starts_with("announce-host is not set, but must be set"));
-        let raw = RawSettings { port: Some(60_000), ..RawSettings::default() };
-        assert!(refused(raw).starts_with("peer-port is not set, but must be set, since port 60000"));
+        let raw = RawSettings { peer_port: Some(31_337), ..RawSettings::default() };
+        assert!(refused(raw).starts_with("peer-port is 31337, but must be 1 to 65535 and not"));
         let raw = RawSettings { name: Some("a b".into()), ..RawSettings::default() };
         assert!(refused(raw).starts_with("name is \"a b\", but must be 1 to 128 bytes"));
     }

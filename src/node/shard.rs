@@ -5,6 +5,7 @@
 //! bounded steps, each a message to itself, so that commands are served in between.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::Actor;
@@ -38,6 +39,10 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 const PULL_PAUSE: Duration = Duration::from_millis(2);
 /// Partitions that are flushed in one step.
 const STEP_FLUSHES_MAX: u16 = 64;
+
+/// No number of stalls: a shard serves nothing before placement has sent it a view. One that was
+/// started again is empty, and the view in its context does not know that yet.
+const NO_VIEW_YET: u64 = u64::MAX;
 
 /// What a shard is asked for, or told.
 #[derive(Debug)]
@@ -74,8 +79,8 @@ pub enum Message {
         /// What it wants.
         wants: Arc<Vec<(Partition, Version)>>,
     },
-    /// The link to a node was lost: it will ask again.
-    CancelPulls(NodeId),
+    /// Our stream to a node begins anew: it will ask again.
+    StreamBroken(NodeId),
     /// Forget what is stored of partitions.
     Purge(Arc<PartitionSet>),
     /// Delete all keys of partitions.
@@ -146,6 +151,7 @@ pub struct State {
     serving: Serving,
     stalls_known: u64,
     is_stepping: bool,
+    pulls_counted: usize,
 }
 
 impl Actor for ShardActor {
@@ -165,7 +171,7 @@ impl Actor for ShardActor {
         let serving = Serving::new(store, self.number, count, context.current_view());
         context.shards[usize::from(self.number)].lead_to(myself.clone());
         drop(myself.send_interval(SWEEP_PERIOD, || Message::Sweep));
-        Ok(State { serving, stalls_known: context.pulse.stalls(), is_stepping: false })
+        Ok(State { serving, stalls_known: NO_VIEW_YET, is_stepping: false, pulls_counted: 0 })
     }
 
     async fn handle(
@@ -190,7 +196,7 @@ impl Actor for ShardActor {
             }
             Message::HandOver { to, given } => serving.hand_over(to, &given, &mut out),
             Message::Pull { by, id, wants } => serving.start_pull(by, id, &wants),
-            Message::CancelPulls(by) => serving.cancel_pulls(by),
+            Message::StreamBroken(to) => serving.stream_broken(to),
             Message::Purge(partitions) => serving.purge(&partitions),
             Message::Flush(flush) => self.flush(&myself, flush, serving, &mut out),
             Message::List { cursor, visits_max, reply } => {
@@ -209,6 +215,7 @@ impl Actor for ShardActor {
             }
             Message::Sweep => serving.sweep(now),
         }
+        self.count_pulls(state);
         self.go_on(&myself, state, out.is_empty());
         self.context.peers.stream(out);
         Ok(())
@@ -253,6 +260,17 @@ impl ShardActor {
             None => {
                 let _ = flush.reply.send(flush.flushed);
             }
+        }
+    }
+
+    /// What others pull from us just now is not to be dropped.
+    fn count_pulls(&self, state: &mut State) {
+        let (before, after) = (state.pulls_counted, state.serving.pull_count());
+        if before != after {
+            let count = &self.context.counters.pulls_answering;
+            count.fetch_add(after, Ordering::AcqRel);
+            count.fetch_sub(before, Ordering::AcqRel);
+            state.pulls_counted = after;
         }
     }
 

@@ -19,6 +19,7 @@ mod steps;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +39,6 @@ pub use event::Event;
 pub use event::HandOver;
 pub use event::Output;
 pub use event::PullId;
-use peers::Peer;
 use peers::Peers;
 
 /// Where copies are put, and how long a change is waited for.
@@ -54,8 +54,13 @@ pub struct PlacementSettings {
     pub drop_after: Duration,
     /// How long a hand-over may stay without an answer before it is asked for again, or taken back.
     pub hand_over_wait_max: Duration,
+    /// How long, after a stall of the process, the other members are waited for.
+    pub doubt_max: Duration,
     /// How many nodes are pulled from at a time.
     pub pulls_max: usize,
+    /// How long the last holder of a partition is dead before the partition is taken empty. One that
+    /// others held for dead begins a new life; its old one ends for us a moment before that is known.
+    pub claim_lost_after: Duration,
 }
 
 impl Default for PlacementSettings {
@@ -65,8 +70,11 @@ impl Default for PlacementSettings {
             rereplicate_after: Duration::from_secs(10),
             forget_after: Duration::from_secs(600),
             drop_after: Duration::from_secs(2),
-            hand_over_wait_max: Duration::from_secs(2),
+            // Well below what a client is made to wait: a refused hand-over serves nobody meanwhile.
+            hand_over_wait_max: Duration::from_millis(500),
+            doubt_max: Duration::from_millis(500),
             pulls_max: 4,
+            claim_lost_after: Duration::from_millis(300),
         }
     }
 }
@@ -82,6 +90,15 @@ struct Pending {
 struct Pulling {
     id: PullId,
     partitions: PartitionSet,
+}
+
+/// The process stood still since others may have held it dead. It serves nothing that somebody else
+/// may have taken over, until each member has linked to it again: one that had given it up begins a
+/// new stream then, and has newer data; one that had not simply goes on.
+#[derive(Clone, Debug)]
+struct Doubt {
+    since: Moment,
+    unheard: BTreeSet<NodeId>,
 }
 
 /// The state machine. One per node.
@@ -106,6 +123,16 @@ pub struct Placement {
     repairs: BTreeMap<NodeId, PartitionSet>,
     /// Partitions stored here that nobody wants here.
     surplus: Pending,
+    /// Nothing is asked for before: a source said that it does not have what our view says it has.
+    pulls_paused_until: Option<Moment>,
+    /// What leaving nodes have handed over to us: until then we do not serve what they had before us.
+    handed: BTreeMap<NodeId, PartitionSet>,
+    /// The process stood still, and may have been replaced.
+    doubt: Option<Doubt>,
+    /// Partitions without a primary would be ours, but their last holder has only just died.
+    has_waiting_orphans: bool,
+    /// A partition was handed over or taken back: the shards need a view even if it is the same.
+    must_show_view: bool,
 }
 
 impl Placement {
@@ -130,6 +157,11 @@ impl Placement {
             granted: BTreeMap::new(),
             repairs: BTreeMap::new(),
             surplus,
+            pulls_paused_until: None,
+            handed: BTreeMap::new(),
+            doubt: None,
+            has_waiting_orphans: false,
+            must_show_view: false,
         };
         placement.view = placement.compute_view();
         placement
@@ -166,6 +198,11 @@ impl Placement {
     pub fn member_alive(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         if self.peers.alive(identity, now) {
             self.forget_requests(identity.node);
+            self.keep_surplus(now);
+            // It may have kept its data and have served clients where we could not see it: in a split.
+            // Its stream may have told us of the gap before this, or never does. One that has started
+            // anew has nothing that both hold, so for it this costs nothing.
+            self.repairs.insert(identity.node, PartitionSet::full());
             self.settle(now, out);
         }
     }
@@ -187,6 +224,7 @@ impl Placement {
     pub fn member_down(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         if self.peers.down(identity, now) {
             self.forget_requests(identity.node);
+            self.stop_doubting(identity.node);
             self.settle(now, out);
         }
     }
@@ -209,22 +247,58 @@ impl Placement {
     pub fn rejoined(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         self.identity = identity;
         self.change_record(|record| record.generation = identity.generation);
+        if let Some(doubt) = self.doubt.take() {
+            // That settles it.
+            self.give_way(&doubt.unheard.into_iter().collect::<Vec<_>>());
+        }
         self.settle(now, out);
     }
 
-    /// This process stood still for longer than others wait: whoever has another copy has newer data.
+    /// This process stood still for longer than others wait: see [`Doubt`]. If all nodes of a machine
+    /// stood still together, none has replaced another, and all go on.
     pub fn stalled(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let replaced: PartitionSet = self
-            .record
-            .synced
-            .iter()
-            .filter(|partition| {
-                self.view.other_holders(*partition).any(|node| self.peers.is_synced(node, *partition))
-            })
-            .collect();
-        self.change_record(|record| record.synced.subtract(&replaced));
+        let unheard: BTreeSet<NodeId> = self.peers.live().collect();
+        self.doubt = (!unheard.is_empty()).then_some(Doubt { since: now, unheard });
         self.taking.clear();
+        self.must_show_view = true;
         self.settle(now, out);
+    }
+
+    /// A node has linked to us. With a gap it has dropped what it had to send us in between.
+    pub fn linked(&mut self, node: NodeId, has_gap: bool, now: Moment, out: &mut Vec<Output>) {
+        if self.stop_doubting(node) && has_gap {
+            self.give_way(&[node]);
+        }
+        match has_gap {
+            true => self.stream_gap(node, now, out),
+            false => self.settle(now, out),
+        }
+    }
+
+    /// Nothing more is to be heard from a node. Whether it was waited for.
+    fn stop_doubting(&mut self, node: NodeId) -> bool {
+        let was_unheard = self.doubt.as_mut().is_some_and(|doubt| doubt.unheard.remove(&node));
+        self.doubt = self.doubt.take().filter(|doubt| !doubt.unheard.is_empty());
+        was_unheard
+    }
+
+    /// These nodes may have served in our place: their copies count, ours have to be completed.
+    fn give_way(&mut self, nodes: &[NodeId]) {
+        let mut replaced = PartitionSet::new();
+        nodes
+            .iter()
+            .filter_map(|node| self.peers.synced(*node))
+            .for_each(|theirs| replaced.union_with(theirs));
+        self.change_record(|record| record.synced.subtract(&replaced));
+    }
+
+    fn end_doubt_in_time(&mut self, now: Moment) {
+        let limit = self.settings.doubt_max;
+        if let Some(doubt) = self.doubt.take_if(|doubt| now.since(doubt.since) >= limit) {
+            // Who has not come back to us may well have given us up.
+            let unheard: Vec<NodeId> = doubt.unheard.into_iter().collect();
+            self.give_way(&unheard);
+        }
     }
 
     /// The shard of these partitions has failed and lost what it had.
@@ -238,11 +312,12 @@ impl Placement {
     }
 
     /// The stream from a node has a gap: what it sent in between is unknown.
-    pub fn stream_gap(&mut self, source: NodeId, now: Moment, out: &mut Vec<Output>) {
+    fn stream_gap(&mut self, source: NodeId, now: Moment, out: &mut Vec<Output>) {
         self.pulls.remove(&source);
         self.taking.remove(&source);
-        // What is pulled from now on has no gap.
-        self.repairs.insert(source, self.record.synced.clone());
+        self.repairs.insert(source, PartitionSet::full());
+        // A hand-over may have been lost in it: better two primaries than none.
+        self.handed.insert(source, PartitionSet::full());
         self.settle(now, out);
     }
 
@@ -257,11 +332,25 @@ impl Placement {
             taking.since = now;
             out.push(Output::TakeOver { primary: node, partitions: taking.partitions.clone() });
         }
+        self.keep_surplus(now);
         self.settle(now, out);
     }
 
-    /// A pull has ended: everything that the source had when it began has been applied here.
-    pub fn pull_done(&mut self, source: NodeId, id: PullId, now: Moment, out: &mut Vec<Output>) {
+    /// Others pull from us, or may want to: what nobody wants here may be what they lack.
+    pub fn keep_surplus(&mut self, now: Moment) {
+        self.surplus.since = now;
+    }
+
+    /// A pull has ended: of the partitions in `complete` everything that the source had when it began
+    /// has been applied here. Of others that were asked for the source does not have everything.
+    pub fn pull_done(
+        &mut self,
+        source: NodeId,
+        id: PullId,
+        complete: &PartitionSet,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) {
         match self.pulls.get(&source) {
             Some(pulling) if pulling.id == id => {}
             Some(_) | None => return,
@@ -271,6 +360,11 @@ impl Placement {
         for partition in
             pulling.partitions.iter().filter(|partition| !self.record.synced.contains(*partition))
         {
+            if !complete.contains(partition) {
+                // Our view or its own is behind: ask again when they may agree.
+                self.pulls_paused_until = Some(now + Self::TICK);
+                continue;
+            }
             // Pulled from a node that is not primary any more: it will be pulled from the new one.
             if self.view.primary(partition) == Some(source) {
                 match self.precedes(source, partition) {
@@ -285,7 +379,10 @@ impl Placement {
         }
         if !taking.is_empty() {
             out.push(Output::TakeOver { primary: source, partitions: taking.clone() });
-            self.taking.insert(source, Pending { partitions: taking, since: now });
+            let before = self.taking.entry(source);
+            let all = before.or_insert_with(|| Pending { partitions: PartitionSet::new(), since: now });
+            all.partitions.union_with(&taking);
+            all.since = now;
         }
         self.settle(now, out);
     }
@@ -319,6 +416,7 @@ impl Placement {
         }
         if given.is_leaving {
             self.peers.leaving(by);
+            self.handed.entry(by).or_default().union_with(&given.partitions);
         }
         self.change_record(|record| record.synced.union_with(&accepted));
         out.push(Output::Event(Event::TookOver { partitions: accepted, from: by }));
@@ -349,6 +447,7 @@ impl Placement {
         if !self.is_due(now) {
             return;
         }
+        self.end_doubt_in_time(now);
         let overdue = |pending: &Pending, limit| now.since(pending.since) >= limit;
         let wait_max = self.settings.hand_over_wait_max;
         for (primary, taking) in self.taking.iter_mut().filter(|(_, taking)| overdue(taking, wait_max)) {
@@ -359,6 +458,7 @@ impl Placement {
         let lapsed: Vec<(NodeId, Pending)> =
             self.granted.extract_if(.., |_, granted| is_lapsed(granted)).collect();
         for (to, granted) in lapsed.into_iter().filter(|(_, granted)| !granted.partitions.is_empty()) {
+            self.must_show_view = true;
             if !self.record.is_leaving {
                 out.push(Output::Event(Event::GrantLapsed { partitions: granted.partitions, to }));
             }
@@ -373,6 +473,9 @@ impl Placement {
         let is_unwanted = !self.surplus.partitions.is_empty();
         asked.into_iter().any(|pending| now.since(pending.since) >= wait_max)
             || (is_unwanted && now.since(self.surplus.since) >= self.settings.drop_after)
+            || self.pulls_paused_until.is_some_and(|until| now >= until)
+            || self.doubt.as_ref().is_some_and(|doubt| now.since(doubt.since) >= self.settings.doubt_max)
+            || self.has_waiting_orphans
             || self.peers.has_aged(now, &self.settings)
     }
 
@@ -381,12 +484,9 @@ impl Placement {
 
     /// Whether we come before another node once both have a partition synced.
     fn precedes(&self, other: NodeId, partition: Partition) -> bool {
-        self.peers.is_leaving(other) || {
-            let ring = self.view.ring();
-            let position =
-                |node| ring.preference(partition).position(|index| ring.nodes()[usize::from(index)] == node);
-            position(self.identity.node) < position(other)
-        }
+        let ring = self.view.ring();
+        self.peers.is_leaving(other)
+            || ring.position(partition, self.identity.node) < ring.position(partition, other)
     }
 
     fn grant(&mut self, to: NodeId, partitions: PartitionSet, now: Moment, out: &mut Vec<Output>) {
@@ -400,14 +500,19 @@ impl Placement {
         out.push(Output::Event(Event::HandedOver { partitions: partitions.clone(), to }));
         let is_leaving = self.record.is_leaving;
         out.push(Output::HandOver { to, given: HandOver { partitions, is_leaving } });
+        self.must_show_view = true;
     }
 
-    /// What was asked of a node, or given to it, in a life that is over.
+    /// What was asked of a node, or given to it, in a life that is over. A repair under way goes on
+    /// when the node is back: if it was never dead, nothing else tells us of the gap again.
     fn forget_requests(&mut self, node: NodeId) {
-        self.pulls.remove(&node);
+        if let Some(pulling) = self.pulls.remove(&node) {
+            let gap = self.repairs.entry(node).or_default();
+            gap.union_with(&pulling.partitions.iter().filter(|p| self.record.synced.contains(*p)).collect());
+        }
         self.taking.remove(&node);
         self.granted.remove(&node);
-        self.repairs.remove(&node);
+        self.handed.remove(&node);
     }
 
     fn next_pull_id(&mut self) -> PullId {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
@@ -13,6 +14,9 @@ use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::time::Moment;
 
+/// How long after its record a node is expected to be named by membership.
+const NAMED_WITHIN: Duration = Duration::from_secs(3);
+
 /// Another node: what membership and what the node itself says.
 #[derive(Debug)]
 pub struct Peer {
@@ -20,7 +24,7 @@ pub struct Peer {
     pub identity: Option<Identity>,
     pub record: Option<Arc<Record>>,
     pub liveness: Liveness,
-    /// Since when it is dead.
+    /// Since when it is dead, or only its record is known.
     pub down_since: Moment,
     /// How it counted when that was asked last.
     pub counted: Standing,
@@ -90,10 +94,27 @@ impl Peers {
         self.peers.values().filter_map(|peer| Some((peer, peer.identity?, peer.record.as_ref()?)))
     }
 
-    /// Whether a live member has not told us yet what it has.
-    pub fn has_unknown(&self) -> bool {
-        let is_live = |peer: &&Peer| peer.identity.is_some() && peer.liveness != Liveness::Dead;
-        self.peers.values().filter(is_live).any(|peer| peer.current_record().is_none())
+    /// Whether a live member has not told us yet what it has, or a node that has told us was not named
+    /// by membership yet: whoever joins hears of one member first.
+    pub fn has_unknown(&self, now: Moment) -> bool {
+        self.peers.values().any(|peer| match peer.identity {
+            Some(_) => peer.liveness != Liveness::Dead && peer.current_record().is_none(),
+            None => now.since(peer.down_since) < NAMED_WITHIN,
+        })
+    }
+
+    /// The members that are not dead.
+    pub fn live(&self) -> impl Iterator<Item = NodeId> + '_ {
+        let is_live = |peer: &Peer| peer.identity.is_some() && peer.liveness != Liveness::Dead;
+        self.peers.iter().filter(move |(_, peer)| is_live(peer)).map(|(node, _)| *node)
+    }
+
+    pub fn is_known(&self, node: NodeId) -> bool {
+        self.peers.contains_key(&node)
+    }
+
+    pub fn is_live(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.liveness != Liveness::Dead)
     }
 
     pub fn record_of(&self, node: NodeId) -> Option<&Arc<Record>> {
@@ -120,6 +141,14 @@ impl Peers {
 
     pub fn was_ever_synced(&self, partition: Partition) -> bool {
         self.peers.values().any(|peer| peer.ever_synced.contains(partition))
+    }
+
+    /// Whether somebody who had a copy has died within this time.
+    pub fn has_lost_holder(&self, partition: Partition, within: Duration, now: Moment) -> bool {
+        self.peers.values().any(|peer| {
+            let is_recent = peer.liveness == Liveness::Dead && now.since(peer.down_since) < within;
+            is_recent && peer.ever_synced.contains(partition)
+        })
     }
 
     pub fn live_records(&self) -> impl Iterator<Item = &Arc<Record>> {

@@ -10,7 +10,6 @@ use crate::cluster::ownership::Standing;
 use crate::cluster::placement::Event;
 use crate::cluster::placement::Liveness;
 use crate::cluster::placement::Output;
-use crate::cluster::placement::Peer;
 use crate::cluster::placement::Pending;
 use crate::cluster::placement::Placement;
 use crate::cluster::placement::Pulling;
@@ -32,10 +31,11 @@ impl Placement {
         self.claim_orphans(now, out);
         self.drop_surplus(now, out);
         self.narrow_repairs();
-        self.plan_pulls(out);
+        self.plan_pulls(now, out);
         let is_same =
             before.fingerprint() == self.view.fingerprint() && before.members() == self.view.members();
-        if !is_same {
+        if !is_same || std::mem::take(&mut self.must_show_view) {
+            self.must_show_view = false;
             out.push(Output::View(Arc::clone(&self.view)));
         }
         let was = before.member(self.identity.node).map(|member| &member.record);
@@ -71,20 +71,42 @@ impl Placement {
             false => Arc::new(Ring::new(weights)),
         };
         let claims: Vec<Claim> =
-            members.iter().map(|(member, standing)| self.claim_of(member, *standing)).collect();
+            members.iter().map(|(member, standing)| self.claim_of(&ring, member, *standing)).collect();
         let ownership = Ownership::new(&ring, &claims, self.settings.copies);
         let members = members.into_iter().map(|(member, _)| member).collect();
         Arc::new(View::new(self.identity.node, ring, members, ownership))
     }
 
-    fn claim_of(&self, member: &Member, standing: Standing) -> Claim {
+    fn claim_of(&self, ring: &Ring, member: &Member, standing: Standing) -> Claim {
         let node = member.identity.node;
-        let is_current = member.record.generation == member.identity.generation;
-        let mut synced = if is_current { member.record.synced.clone() } else { PartitionSet::new() };
+        let mut synced = if member.is_current() { member.record.synced.clone() } else { PartitionSet::new() };
         if let Some(granted) = self.granted.get(&node) {
             synced.union_with(&granted.partitions);
         }
+        if node == self.identity.node {
+            synced.subtract(&self.withheld(ring));
+        }
         Claim { node, standing, synced }
+    }
+
+    /// What we have and must not serve yet: a leaving node that had it before us has not handed it
+    /// over, or we stood still and others may serve it.
+    fn withheld(&self, ring: &Ring) -> PartitionSet {
+        let mut withheld = PartitionSet::new();
+        if self.doubt.is_some() {
+            self.peers.live().filter_map(|node| self.peers.synced(node)).for_each(|s| withheld.union_with(s));
+        }
+        let me = self.identity.node;
+        for leaver in self.peers.live().filter(|node| self.peers.is_leaving(*node)) {
+            let handed = self.handed.get(&leaver);
+            let is_awaited = |partition: &Partition| {
+                !handed.is_some_and(|handed| handed.contains(*partition))
+                    && ring.position(*partition, leaver) < ring.position(*partition, me)
+            };
+            let theirs = self.peers.synced(leaver).into_iter().flat_map(PartitionSet::iter);
+            withheld.union_with(&theirs.filter(is_awaited).collect());
+        }
+        withheld
     }
 
     fn report_promotions(&self, before: &View, out: &mut Vec<Output>) {
@@ -108,7 +130,7 @@ impl Placement {
 
     /// Takes the partitions that no live member has, if it falls to us.
     fn claim_orphans(&mut self, now: Moment, out: &mut Vec<Output>) {
-        if !self.is_joined || self.record.is_leaving || self.peers.has_unknown() {
+        if !self.is_joined || self.record.is_leaving || self.peers.has_unknown(now) {
             return;
         }
         let me = self.view.ring().index_of(self.identity.node);
@@ -116,7 +138,12 @@ impl Placement {
             let roles = self.view.roles(*partition);
             roles.primary.is_none() && roles.heir == me
         };
-        let orphans: PartitionSet = Partition::all().filter(is_ours).collect();
+        let limit = self.settings.claim_lost_after;
+        let (waiting, orphans): (Vec<Partition>, Vec<Partition>) = Partition::all()
+            .filter(is_ours)
+            .partition(|partition| self.peers.has_lost_holder(*partition, limit, now));
+        self.has_waiting_orphans = !waiting.is_empty();
+        let orphans: PartitionSet = orphans.into_iter().collect();
         if orphans.is_empty() {
             return;
         }
@@ -149,6 +176,9 @@ impl Placement {
         } else if !surplus.is_empty() && now.since(self.surplus.since) >= self.settings.drop_after {
             self.change_record(|record| record.synced.subtract(&surplus));
             self.stored.subtract(&surplus);
+            // The rest of a pull under way would be taken for all of it.
+            self.pulls.values_mut().for_each(|pulling| pulling.partitions.subtract(&surplus));
+            self.taking.values_mut().for_each(|taking| taking.partitions.subtract(&surplus));
             self.surplus.partitions = PartitionSet::new();
             out.push(Output::Event(Event::Dropped { partitions: surplus.clone() }));
             out.push(Output::Purge(surplus));
@@ -156,8 +186,9 @@ impl Placement {
         }
     }
 
-    fn plan_pulls(&mut self, out: &mut Vec<Output>) {
-        if !self.is_joined {
+    fn plan_pulls(&mut self, now: Moment, out: &mut Vec<Output>) {
+        self.pulls_paused_until = self.pulls_paused_until.filter(|until| now < *until);
+        if !self.is_joined || self.pulls_paused_until.is_some() {
             return;
         }
         for (source, partitions) in self.missing_by_source() {
@@ -167,7 +198,10 @@ impl Placement {
             if self.pulls.contains_key(&source) || partitions.is_empty() {
                 continue;
             }
-            self.repairs.remove(&source);
+            // The rest stays: a copy that is not complete yet may lack it when it is.
+            if let Some(gap) = self.repairs.get_mut(&source) {
+                gap.subtract(&partitions);
+            }
             let id = self.next_pull_id();
             self.stored.union_with(&partitions);
             self.pulls.insert(source, Pulling { id, partitions: partitions.clone() });
@@ -175,16 +209,16 @@ impl Placement {
         }
     }
 
-    /// A gap matters where both had a copy when it came to be. A node that has come back empty has
-    /// nothing that we lack.
+    /// A gap matters where the other node had a copy when it came to be. One that has come back empty
+    /// has nothing that we lack.
     fn narrow_repairs(&mut self) {
         for (source, gap) in &mut self.repairs {
             if let Some(theirs) = self.peers.synced(*source) {
-                *gap =
-                    gap.iter().filter(|p| theirs.contains(*p) && self.record.synced.contains(*p)).collect();
+                *gap = gap.iter().filter(|partition| theirs.contains(*partition)).collect();
             }
         }
-        self.repairs.retain(|_, gap| !gap.is_empty());
+        let peers = &self.peers;
+        self.repairs.retain(|source, gap| peers.is_known(*source) && !gap.is_empty());
     }
 
     /// What we should have and have not, by the node that has it.
@@ -202,19 +236,17 @@ impl Placement {
             }
         }
         for (source, gap) in &self.repairs {
-            if let Some(theirs) = self.peers.synced(*source) {
-                let ours = &self.record.synced;
-                let both =
-                    gap.iter().filter(|partition| theirs.contains(*partition) && ours.contains(*partition));
+            if self.peers.is_live(*source) && self.peers.synced(*source).is_some() {
+                let both = gap.iter().filter(|partition| self.record.synced.contains(*partition));
                 missing.entry(*source).or_default().union_with(&both.collect());
             }
         }
         missing
     }
 
+    /// Whether all roles are given away, or nobody is left to take them.
     fn is_free_of_roles(&self) -> bool {
-        let has_live_peer =
-            self.peers.on_ring().any(|(peer, _, _): (&Peer, _, _)| peer.liveness != Liveness::Dead);
-        !has_live_peer || Partition::all().all(|partition| !self.view.is_primary(partition))
+        let has_heir = self.peers.live().any(|node| !self.peers.is_leaving(node));
+        !has_heir || Partition::all().all(|partition| !self.view.is_primary(partition))
     }
 }

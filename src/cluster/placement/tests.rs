@@ -18,8 +18,8 @@ const STEP: Duration = Duration::from_millis(100);
 
 enum Message {
     Record(Record),
-    Pull(PullId),
-    PullDone(PullId),
+    Pull(PullId, PartitionSet),
+    PullDone(PullId, PartitionSet),
     TakeOver(PartitionSet),
     HandOver(HandOver),
 }
@@ -144,7 +144,9 @@ impl Net {
                             .push_back(Message::Record(Record::clone(&record)));
                     }
                 }
-                Output::Pull { source, id, .. } => self.send(at, source, Message::Pull(id)),
+                Output::Pull { source, id, partitions } => {
+                    self.send(at, source, Message::Pull(id, partitions));
+                }
                 Output::TakeOver { primary, partitions } => {
                     self.send(at, primary, Message::TakeOver(partitions));
                 }
@@ -176,8 +178,25 @@ impl Net {
         let sender = self.nodes[from].identity.node;
         match message {
             Message::Record(record) => self.act(to, |p, now, out| p.record_arrived(record, now, out)),
-            Message::Pull(id) => self.links.entry((to, from)).or_default().push_back(Message::PullDone(id)),
-            Message::PullDone(id) => self.act(to, |p, now, out| p.pull_done(sender, id, now, out)),
+            Message::Pull(id, wants) => {
+                // As a shard answers: with what it serves, or both have.
+                let source = &self.nodes[to].placement;
+                let is_synced_there = |p: Partition| {
+                    source
+                        .view()
+                        .member(sender)
+                        .is_some_and(|m| m.is_current() && m.record.synced.contains(p))
+                };
+                let is_complete = |p: &Partition| {
+                    source.record().synced.contains(*p)
+                        && (source.view().is_primary(*p) || is_synced_there(*p))
+                };
+                let complete = wants.iter().filter(is_complete).collect();
+                self.links.entry((to, from)).or_default().push_back(Message::PullDone(id, complete));
+            }
+            Message::PullDone(id, complete) => {
+                self.act(to, |p, now, out| p.pull_done(sender, id, &complete, now, out));
+            }
             Message::TakeOver(asked) => {
                 self.act(to, |p, now, out| p.take_over_asked(sender, &asked, now, out))
             }
@@ -397,6 +416,14 @@ fn a_leaving_node_gives_every_role_away_before_it_says_that_it_has_left() {
 }
 
 #[test]
+fn nodes_that_leave_all_at_once_do_not_wait_for_each_other() {
+    let mut net = Net::with_nodes(6, 3);
+    (0..3).for_each(|number| net.act(number, Placement::leave));
+    while net.deliver_one() {}
+    assert!(net.nodes.iter().all(|node| node.has_left));
+}
+
+#[test]
 fn a_node_that_stood_still_gives_way_to_whoever_has_another_copy() {
     let mut net = Net::with_nodes(4, 3);
     let view = Arc::clone(net.nodes[0].placement.view());
@@ -407,6 +434,51 @@ fn a_node_that_stood_still_gives_way_to_whoever_has_another_copy() {
     net.assert_settled();
     assert_eq!(net.nodes[0].placement.view().primaries_of(net.nodes[0].identity.node), before);
     assert_eq!(net.lost(), 0);
+}
+
+#[test]
+fn nodes_that_stood_still_together_go_on_as_before_once_they_have_linked_again() {
+    let mut net = Net::with_nodes(4, 3);
+    let before = net.nodes[0].placement.view().fingerprint();
+    let nodes: Vec<NodeId> = net.nodes.iter().map(|node| node.identity.node).collect();
+    (0..3).for_each(|number| net.act(number, Placement::stalled));
+    assert!(net.nodes.iter().all(|n| n.placement.view().primaries_of(n.identity.node).is_empty()));
+    for (at, node) in (0..3).flat_map(|at| nodes.iter().map(move |node| (at, *node))) {
+        if nodes[at] != node {
+            net.act(at, |placement, now, out| placement.linked(node, false, now, out));
+        }
+    }
+    net.run_until_quiet();
+    net.assert_settled();
+    assert_eq!(net.nodes[0].placement.view().fingerprint(), before);
+    assert_eq!(net.lost(), 0);
+    let pulls: u64 = net.nodes.iter().map(|node| node.placement.pulls_started).sum();
+    net.run_until_quiet();
+    assert_eq!(net.nodes.iter().map(|node| node.placement.pulls_started).sum::<u64>(), pulls);
+}
+
+#[test]
+fn a_node_that_stood_still_gives_way_to_a_member_that_had_given_it_up() {
+    let mut net = Net::with_nodes(4, 2);
+    let other = net.nodes[1].identity.node;
+    net.act(0, Placement::stalled);
+    net.act(0, |placement, now, out| placement.linked(other, true, now, out));
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+}
+
+#[test]
+fn the_successor_of_a_leaving_node_serves_on_its_hand_over_and_not_before() {
+    let mut net = Net::with_nodes(4, 2);
+    let leaver = net.nodes[0].identity.node;
+    let had = net.nodes[0].placement.view().primaries_of(leaver);
+    net.act(0, Placement::leave);
+    let record = Record::clone(net.nodes[0].placement.record());
+    // The record overtakes the stream.
+    net.act(1, |placement, now, out| placement.record_arrived(record, now, out));
+    let served = |net: &Net| net.nodes[1].placement.view().primaries_of(net.nodes[1].identity.node);
+    assert!(had.iter().all(|partition| !served(&net).contains(partition)));
+    net.run_until_quiet();
+    assert_eq!(served(&net), PartitionSet::full());
 }
 
 #[test]
@@ -427,12 +499,94 @@ fn a_hand_over_that_is_never_confirmed_is_taken_back() {
 }
 
 #[test]
+fn a_view_follows_every_hand_over_and_every_lapse_even_if_it_is_the_same() {
+    let mut net = Net::with_nodes(4, 2);
+    let partition =
+        net.nodes[0].placement.view().primaries_of(net.nodes[0].identity.node).iter().next().unwrap();
+    let by = net.nodes[1].identity.node;
+    let (now, mut out) = (net.now, Vec::new());
+    // Node 1 does not precede: in our view we stay primary, but the shard has stopped serving.
+    net.nodes[0].placement.take_over_asked(by, &[partition].into_iter().collect(), now, &mut out);
+    let hand_over = out.iter().position(|output| matches!(output, Output::HandOver { .. })).unwrap();
+    let is_view = |output: &Output| matches!(output, Output::View(view) if view.is_primary(partition));
+    assert!(out[hand_over..].iter().any(is_view));
+    out.clear();
+    net.nodes[0].placement.handle_time(now + Duration::from_secs(2), &mut out);
+    assert!(out.iter().any(is_view));
+}
+
+#[test]
+fn what_the_source_of_a_pull_does_not_have_is_not_synced_and_asked_for_again() {
+    let mut net = Net::with_nodes(4, 2);
+    net.restart(0);
+    let source = net.nodes[1].identity.node;
+    while !net.nodes[0].placement.pulls.contains_key(&source) {
+        assert!(net.deliver_one());
+    }
+    let pulling = net.nodes[0].placement.pulls[&source].clone();
+    let missing = pulling.partitions.iter().next().unwrap();
+    let mut complete = pulling.partitions.clone();
+    complete.remove(missing);
+    let (now, mut out) = (net.now, Vec::new());
+    net.nodes[0].placement.pull_done(source, pulling.id, &complete, now, &mut out);
+    assert!(!net.nodes[0].placement.record().synced.contains(missing));
+    assert!(!out.iter().any(|output| matches!(output, Output::Pull { .. })), "not at once");
+    net.nodes[0].placement.handle_time(now + Placement::TICK, &mut out);
+    let is_asked =
+        |output: &Output| matches!(output, Output::Pull { partitions, .. } if partitions.contains(missing));
+    assert!(out.iter().any(is_asked));
+}
+
+#[test]
+fn a_node_whose_record_came_before_its_membership_is_waited_for_with_claims() {
+    let mut net = Net::new(1);
+    for number in 0..3 {
+        let node = net.spawn(number, 1);
+        net.nodes.push(node);
+    }
+    // Node 0 joins through node 1 and learns there that node 2 exists, which has everything.
+    let (seed, owner) = (net.nodes[1].identity, net.nodes[2].identity);
+    let empty = record(seed, "node-1".into());
+    let full = Record { synced: PartitionSet::full(), ..record(owner, "node-2".into()) };
+    net.act(0, |placement, now, out| placement.record_arrived(empty, now, out));
+    net.act(0, |placement, now, out| placement.record_arrived(full, now, out));
+    net.act(0, |placement, now, out| placement.member_alive(seed, now, out));
+    net.act(0, Placement::joined);
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+    net.act(0, |placement, now, out| placement.member_alive(owner, now, out));
+    let view = net.nodes[0].placement.view();
+    assert!(Partition::all().all(|partition| view.primary(partition) == Some(owner.node)));
+    // But not for ever: it may have been gone long ago.
+    let mut net = Net::with_nodes(1, 1);
+    let gone = record(owner, "node-2".into());
+    net.act(0, |placement, now, out| placement.record_arrived(gone, now, out));
+    net.now = net.now + Duration::from_secs(4);
+    assert!(!net.nodes[0].placement.peers.has_unknown(net.now));
+}
+
+#[test]
+fn a_repair_goes_on_when_its_source_was_taken_for_dead_meanwhile() {
+    let mut net = Net::with_nodes(4, 2);
+    let source = net.nodes[1].identity;
+    let (now, mut out) = (net.now, Vec::new());
+    let placement = &mut net.nodes[0].placement;
+    placement.linked(source.node, true, now, &mut out);
+    placement.member_down(source, now, &mut out);
+    out.clear();
+    placement.handle_time(now, &mut out);
+    let is_pull = |output: &Output| matches!(output, Output::Pull { .. });
+    assert!(!out.iter().any(is_pull), "nobody asks the dead");
+    placement.member_alive(source, now, &mut out);
+    assert!(out.iter().any(is_pull));
+}
+
+#[test]
 fn a_gap_in_a_stream_is_repaired_by_a_pull_of_what_both_hold() {
     let mut net = Net::with_nodes(4, 2);
     let source = net.nodes[1].identity.node;
     let mut out = Vec::new();
     let now = net.now;
-    net.nodes[0].placement.stream_gap(source, now, &mut out);
+    net.nodes[0].placement.linked(source, true, now, &mut out);
     let pulls: Vec<usize> = out
         .iter()
         .filter_map(|output| match output {
@@ -451,11 +605,47 @@ fn a_node_that_came_back_empty_is_not_pulled_from_for_what_it_got_from_us() {
     net.restart(1);
     let source = net.nodes[1].identity.node;
     // The link is up before the newcomer has pulled anything.
-    net.act(0, |placement, now, out| placement.stream_gap(source, now, out));
+    net.act(0, |placement, now, out| placement.linked(source, true, now, out));
     let pulls_before = net.nodes[0].placement.pulls_started;
     net.run_until_quiet();
     net.assert_settled();
     assert_eq!(net.nodes[0].placement.pulls_started, pulls_before);
+}
+
+#[test]
+fn a_new_life_of_a_node_that_kept_its_data_is_pulled_from_though_its_link_came_first() {
+    let mut net = Net::with_nodes(4, 2);
+    let (former, now) = (net.nodes[1].identity, net.now);
+    let mut record = Record::clone(net.nodes[1].placement.record());
+    assert_eq!(record.synced, PartitionSet::full());
+    let identity = identity(1, former.generation.as_raw() + 1);
+    record.generation = identity.generation;
+    let mut out = Vec::new();
+    let placement = &mut net.nodes[0].placement;
+    placement.member_down(former, now, &mut out);
+    placement.linked(former.node, true, now, &mut out);
+    // What is asked of it now would be asked of a life that is over.
+    out.clear();
+    placement.member_alive(identity, now, &mut out);
+    placement.record_arrived(record, now, &mut out);
+    let pulled = out.iter().find_map(|output| match output {
+        Output::Pull { partitions, .. } => Some(partitions.clone()),
+        _ => None,
+    });
+    assert_eq!(pulled, Some(PartitionSet::full()), "what it wrote on the other side of a split");
+}
+
+#[test]
+fn a_partition_is_not_taken_empty_while_its_holder_begins_a_new_life() {
+    let mut net = Net::with_nodes(4, 2);
+    let (former, now) = (net.nodes[1].identity, net.now);
+    let mut out = Vec::new();
+    let placement = &mut net.nodes[0].placement;
+    placement.change_record(|record| record.synced = PartitionSet::new());
+    placement.member_down(former, now, &mut out);
+    assert!(placement.record().synced.is_empty());
+    placement.handle_time(now + placement.settings.claim_lost_after, &mut out);
+    assert_eq!(placement.record().synced, PartitionSet::full());
 }
 
 proptest! {

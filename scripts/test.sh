@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Runs all tests, after installing what they need: on a fresh Debian or Ubuntu with rustup nothing
+# else is to be done by hand. What cannot be installed is said, and the tests that need it are
+# skipped. A failed step does not keep the others from running; the summary at the end names it.
+# shellcheck source-path=SCRIPTDIR
+set -euo pipefail
+
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+root=$(dirname "$here")
+
+# shellcheck source=cluster/say.sh
+. "$here/cluster/say.sh"
+# shellcheck source=cluster/packages.sh
+. "$here/cluster/packages.sh"
+
+results=()
+failures=0
+skipped=0
+
+main() {
+    (($# == 0)) || wrong_arguments "test.sh takes no arguments; single tests: cargo test NAME"
+    check_system
+    cd "$root"
+    require_toolchain
+    require_components
+    require_test_tools
+    local release=${CARGO_TARGET_DIR:-$root/target}/release
+    # The tests of whole clusters want the program as users run it; they are told where it is.
+    step "release build" cargo build --release --locked --bins
+    step "cargo fmt" cargo fmt --check
+    step "cargo clippy" cargo clippy --locked --all-targets -- -D warnings
+    step "shellcheck" check_scripts
+    step "cargo test" env CACHEGOPHER_BIN="$release/cachegopher" cargo test --locked --no-fail-fast
+    step "cluster.sh" env CACHEGOPHER_BIN="$release/cachegopher" "$here/cluster-test.sh"
+    summary
+}
+
+# step NAME COMMAND...: runs it and notes how it ended. A code of 77 means skipped.
+step() {
+    local name=$1 started=$SECONDS code=0 verdict
+    shift
+    printf '\n%s\n' "$(bold "== $name")"
+    "$@" || code=$?
+    case $code in
+        0) verdict=$(green passed) ;;
+        77)
+            verdict=$(yellow skipped)
+            skipped=$((skipped + 1)) ;;
+        *)
+            verdict=$(red FAILED)
+            failures=$((failures + 1)) ;;
+    esac
+    results+=("$(printf '%-16s %5d s  %s' "$name" $((SECONDS - started)) "$verdict")")
+}
+
+summary() {
+    printf '\n%s\n' "$(bold "== summary")"
+    printf '%s\n' "${results[@]}"
+    printf '%d passed, %d failed, %d skipped\n' $((${#results[@]} - failures - skipped)) "$failures" "$skipped"
+    ((failures == 0)) || fail "$failures of ${#results[@]} steps failed"
+}
+
+# The smallest rustup profile comes without these two.
+require_components() {
+    cargo fmt --version >/dev/null 2>&1 && cargo clippy --version >/dev/null 2>&1 && return
+    has rustup || fail "cargo fmt or cargo clippy is missing" "On Debian and Ubuntu: apt-get install rustfmt rust-clippy"
+    say "Installing rustfmt and clippy ..."
+    rustup component add rustfmt clippy
+}
+
+# The tools that tests call, by the package that brings them.
+require_test_tools() {
+    local missing=()
+    has nc || missing+=(netcat-openbsd)
+    has ip && has ss || missing+=(iproute2)
+    has stress-ng || has stress || missing+=(stress-ng)
+    has redis-cli || missing+=(redis-tools)
+    python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+    has shellcheck || missing+=(shellcheck)
+    ((${#missing[@]} > 0)) || return 0
+    install_packages "${missing[@]}" ||
+        say "$(yellow "Not installed, $not_installed:") ${missing[*]}. Tests that need them are skipped."
+}
+
+check_scripts() {
+    has shellcheck || { say "skipped: there is no shellcheck"; return 77; }
+    shellcheck -x "$here"/*.sh "$root/.ci/run"
+}
+
+main "$@"
