@@ -4,7 +4,6 @@
 #[path = "support/transcript.rs"]
 mod transcript;
 
-use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 use std::io;
 use std::path::Path;
@@ -14,62 +13,172 @@ use bytes::Bytes;
 use bytes::BytesMut;
 use cachegopher::command::Codec;
 use cachegopher::command::Command;
+use cachegopher::command::Gather;
+use cachegopher::command::Invalid;
+use cachegopher::command::KeyCommand;
 use cachegopher::command::Refusal;
 use cachegopher::command::Reply;
 use cachegopher::command::Verb;
+use cachegopher::command::execute;
 use cachegopher::command::help_lines;
+use cachegopher::command::matches;
+use cachegopher::command::parse;
+use cachegopher::command::server::Server;
 use cachegopher::protocol;
 use cachegopher::protocol::Request;
+use cachegopher::protocol::resp;
+use cachegopher::protocol::resp::RespDecoder;
+use cachegopher::protocol::resp::RespLimits;
 use cachegopher::protocol::text::TextDecoder;
 use cachegopher::protocol::text::TextLimits;
 use cachegopher::protocol::text::encode_end;
 use cachegopher::protocol::text::encode_key_line;
+use cachegopher::store::ItemContent;
+use cachegopher::store::Partition;
+use cachegopher::store::ScanCursor;
+use cachegopher::store::Shard;
+use cachegopher::store::ShardLimits;
+use cachegopher::time::Clock;
+use cachegopher::time::Timestamp;
 
 use transcript::Mode;
 use transcript::Port;
 use transcript::Transcript;
 
-/// A node that is one table, and a connection to it without a socket.
+const NOW: Timestamp = Timestamp::from_millis(1_700_000_000_000);
+const ENTRY_BYTES_MAX: usize = 65_536;
+
+/// A node that is one shard, and a connection to it without a socket. Time stands still.
 struct MemoryNode {
-    decoder: TextDecoder,
+    text: TextDecoder,
+    resp: RespDecoder,
+    codec: Codec,
     input: BytesMut,
     output: Vec<u8>,
-    table: BTreeMap<Bytes, Bytes>,
+    shard: Shard,
+    clock: Clock,
     is_closed: bool,
 }
 
 impl MemoryNode {
     fn new() -> Self {
         Self {
-            decoder: TextDecoder::new(TextLimits::default()),
+            text: TextDecoder::new(TextLimits::default()),
+            resp: RespDecoder::new(RespLimits::default()),
+            codec: Codec::Resp2,
             input: BytesMut::new(),
             output: Vec::new(),
-            table: BTreeMap::new(),
+            shard: Shard::new(ShardLimits::new(64 << 20), 1),
+            clock: Clock::default(),
             is_closed: false,
         }
     }
 
-    fn answer(&mut self, command: Command) {
-        let verb = command.verb();
+    /// Answers what comes next in the input; false: nothing is complete.
+    fn serve_next(&mut self) -> bool {
+        let is_resp = self.text.is_between_lines()
+            && (!self.resp.is_between_requests() || self.input.first() == Some(&b'*'));
+        if is_resp { self.serve_words() } else { self.serve_line() }
+    }
+
+    fn serve_line(&mut self) -> bool {
+        let command = match self.text.decode(&mut self.input) {
+            Some(Request::Asked { verb, arguments }) => verb.parse(&arguments, NOW, ENTRY_BYTES_MAX),
+            Some(Request::Refused(refusal)) => Err(refusal),
+            // What was skipped may end before a request of the other protocol.
+            None => return self.text.is_between_lines() && self.input.first() == Some(&b'*'),
+        };
+        match command {
+            Ok(command) => self.answer(Codec::Text, command),
+            Err(refusal) => protocol::encode_refusal(Codec::Text, &refusal, &mut self.output),
+        }
+        true
+    }
+
+    fn serve_words(&mut self) -> bool {
+        let words = match self.resp.decode(&mut self.input) {
+            Ok(Some(words)) => words,
+            Ok(None) => {
+                let is_left = self.resp.is_between_requests() && !self.input.is_empty();
+                return is_left && self.input.first() != Some(&b'*');
+            }
+            Err(error) => {
+                resp::encode_protocol_error(error, &mut self.output);
+                self.is_closed = true;
+                return true;
+            }
+        };
+        match parse(&words, NOW, ENTRY_BYTES_MAX) {
+            Ok(command) => self.answer(self.codec, command),
+            Err(Refusal::UnknownCommand { .. }) => self.output.extend(resp::unknown_command(&words)),
+            Err(refusal) => protocol::encode_refusal(self.codec, &refusal, &mut self.output),
+        }
+        true
+    }
+
+    fn run(&mut self, codec: Codec, command: &KeyCommand) -> Vec<u8> {
+        let partition = Partition::of(&command.key.0);
+        let executed = execute(command, partition, &mut self.shard, &mut self.clock, NOW);
+        let mut reply = Vec::new();
+        protocol::encode(codec, &executed.reply, &mut reply);
+        reply
+    }
+
+    fn keys(&self) -> Vec<Bytes> {
+        let mut keys = Vec::new();
+        let end = self.shard.scan(ScanCursor::START, usize::MAX >> 1, |item| match item.content.at(NOW) {
+            ItemContent::Value { .. } => keys.push(Bytes::copy_from_slice(item.key)),
+            ItemContent::Deleted => {}
+        });
+        assert!(end.is_none());
+        keys.sort();
+        keys
+    }
+
+    fn answer(&mut self, codec: Codec, command: Command) {
+        let bulk = |key: &Bytes| Reply::Bytes(key.to_vec());
         let reply = match command {
-            Command::Get { key } => match self.table.get(&key) {
-                Some(value) => Reply::Value(value),
-                None => Reply::Absent,
-            },
-            Command::Set { key, value } => {
-                self.table.insert(key, value);
-                Reply::Done
+            Command::Key(command) => {
+                let reply = self.run(codec, &command);
+                return self.output.extend(reply);
             }
-            Command::Delete { key } => Reply::Deleted(self.table.remove(&key).map_or(0, |_| 1)),
-            Command::Keys => {
-                self.table.keys().for_each(|key| encode_key_line(key, &mut self.output));
-                return encode_end(self.table.len() as u64, &mut self.output);
+            Command::Many(many) => {
+                let how = many.gather();
+                let replies: Vec<Vec<u8>> = many.parts().iter().map(|part| self.run(codec, part)).collect();
+                match how {
+                    Gather::List => {
+                        resp::array_header(replies.len(), &mut self.output);
+                        return self.output.extend(replies.concat());
+                    }
+                    Gather::Sum => Reply::Integer(replies.iter().filter_map(|r| resp::integer_of(r)).sum()),
+                    Gather::AllDone => Reply::Done,
+                }
             }
+            Command::Keys { .. } if codec == Codec::Text => {
+                let keys = self.keys();
+                keys.iter().for_each(|key| encode_key_line(key, &mut self.output));
+                return encode_end(keys.len() as u64, &mut self.output);
+            }
+            Command::Keys { pattern } => {
+                let is_wanted = |key: &&Bytes| pattern.as_ref().is_none_or(|pattern| matches(pattern, key));
+                Reply::List(self.keys().iter().filter(is_wanted).map(bulk).collect())
+            }
+            Command::Scan { pattern, is_none_of, .. } => {
+                let is_wanted = |key: &&Bytes| {
+                    !is_none_of && pattern.as_ref().is_none_or(|pattern| matches(pattern, key))
+                };
+                let keys = self.keys().iter().filter(is_wanted).map(bulk).collect();
+                Reply::List(vec![Reply::Bytes(b"0".to_vec()), Reply::List(keys)])
+            }
+            Command::Size => Reply::Integer(self.keys().len() as i64),
             Command::Flush => {
-                self.table.clear();
+                let version = self.clock.next(NOW);
+                Partition::all().for_each(|partition| self.shard.flush(partition, version));
                 Reply::Done
             }
-            Command::Ping => Reply::Pong,
+            Command::Ping { message: None } => Reply::Pong,
+            Command::Ping { message: Some(message) } | Command::Echo { message } => bulk(&message),
+            Command::Nothing => Reply::Done,
             Command::Exit => {
                 self.is_closed = true;
                 Reply::Goodbye
@@ -77,24 +186,29 @@ impl MemoryNode {
             Command::Help => Reply::Lines(help_lines()),
             Command::Nodes => Reply::Lines(vec!["a 127.0.0.1:31337 alive".to_owned()]),
             Command::Ring => Reply::Lines(vec!["0-4095 a".to_owned()]),
-            Command::Stats => Reply::Lines(vec![format!("keys {}", self.table.len())]),
+            Command::Stats => Reply::Lines(vec![format!("keys {}", self.keys().len())]),
+            // What a node says about itself is tested where it is said.
+            Command::Server(server) => match server {
+                Server::Reset => {
+                    self.codec = Codec::Resp2;
+                    Reply::Word("RESET")
+                }
+                Server::About(about) => cachegopher::command::describe(&about),
+                Server::Time => {
+                    Reply::List(vec![Reply::Bytes(b"1700000000".to_vec()), Reply::Bytes(b"0".to_vec())])
+                }
+                Server::Info { .. } => Reply::Bytes(Vec::new()),
+                Server::Hello(_) | Server::Client(_) | Server::Settings { .. } => Reply::Done,
+            },
         };
-        protocol::encode(Codec::Text, verb, &reply, &mut self.output);
+        protocol::encode(codec, &reply, &mut self.output);
     }
 }
 
 impl Port for MemoryNode {
     fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
         self.input.extend_from_slice(bytes);
-        while !self.is_closed {
-            match self.decoder.decode(&mut self.input) {
-                Some(Request::Command(command)) => self.answer(command),
-                Some(Request::Refused(refusal)) => {
-                    protocol::encode_refusal(Codec::Text, &refusal, &mut self.output)
-                }
-                None => break,
-            }
-        }
+        while !self.is_closed && self.serve_next() {}
         Ok(())
     }
 
@@ -139,9 +253,34 @@ fn every_transcript_is_played_as_written_byte_by_byte_and_pipelined() {
 #[test]
 fn the_specification_names_every_command_with_its_usage() {
     let text = std::fs::read_to_string(specification().join("text.md")).unwrap();
-    for verb in Verb::all() {
-        assert!(text.contains(&format!("\n### `{}`\n", verb.usage())), "no section for {}", verb.usage());
+    for form in Verb::all().filter_map(Verb::text_form) {
+        assert!(text.contains(&format!("\n### `{}`\n", form.usage)), "no section for {}", form.usage);
     }
+}
+
+#[test]
+fn the_specification_describes_every_command_as_the_table_does() {
+    let text = std::fs::read_to_string(specification().join("commands.md")).unwrap();
+    let row = |verb: &Verb| {
+        let keys = verb.keys();
+        format!(
+            "\n### {}\n\n{}\n\n`words {}` `keys {} {} {}` `since {}` `group {}` `flags {}`\n",
+            verb.name(),
+            verb.summary(),
+            verb.arity(),
+            keys.first,
+            keys.last,
+            keys.step,
+            verb.since(),
+            verb.group(),
+            verb.flags().collect::<Vec<_>>().join(" "),
+        )
+    };
+    for verb in Verb::all() {
+        assert!(text.contains(&row(verb)), "commands.md must have this section:\n{}", row(verb));
+    }
+    let sections = text.lines().filter(|line| line.starts_with("### ")).count();
+    assert_eq!(sections, Verb::all().len(), "commands.md has a section of no command");
 }
 
 #[test]
@@ -158,6 +297,9 @@ fn the_specification_names_every_error() {
         Refusal::TooManyWaiting { waiting: 1 },
         Refusal::Incomplete { count: 1 },
         Refusal::Unknown,
+        Invalid::NotInteger.into(),
+        Invalid::Overflow.into(),
+        Invalid::ExpireTime { command: "<command>".to_owned() }.into(),
     ];
     for refusal in refusals {
         let wording = refusal.to_string().replace("`<usage>`", "<usage>");
@@ -175,6 +317,9 @@ fn every_command_word_is_sent_by_some_transcript() {
         words.extend(
             text.lines().filter_map(|line| line.strip_prefix("> ")?.split(' ').next().map(str::to_owned)),
         );
+        // The first word of a request of the other protocol.
+        let requests = text.lines().filter_map(|line| line.strip_prefix(">* ")?.split(' ').next());
+        words.extend(requests.map(str::to_uppercase));
     }
     for verb in Verb::all() {
         assert!(words.contains(verb.name()), "no transcript sends {}", verb.name());

@@ -7,6 +7,7 @@
 //! > SET k v         send this and LF
 //! >- SET            send this without LF; the next line goes on
 //! >repeat 70000 x   send this so many times, without LF
+//! >* SET k v        send these words, which a blank parts, as a request of RESP
 //! < OK              expect exactly this and LF
 //! <- OK             expect exactly this; the next line goes on
 //! <repeat 70000 x   expect this so many times, without LF
@@ -151,6 +152,7 @@ fn parse_step(line: &str) -> Result<Step, String> {
         ">" => Step::Send(line_of(rest)?),
         ">-" => Step::Send(bytes_of(rest)?),
         ">repeat" => Step::Send(repeated(rest)?),
+        ">*" => Step::Send(request_of(rest)?),
         "<" => Step::Expect(line_of(rest)?),
         "<-" => Step::Expect(bytes_of(rest)?),
         "<repeat" => Step::Expect(repeated(rest)?),
@@ -164,6 +166,19 @@ fn parse_step(line: &str) -> Result<Step, String> {
 fn line_of(text: &str) -> Result<Vec<u8>, String> {
     let mut bytes = bytes_of(text)?;
     bytes.push(b'\n');
+    Ok(bytes)
+}
+
+/// Words as a request of RESP. A blank in a word is written `\x20`, an empty word `""`.
+fn request_of(text: &str) -> Result<Vec<u8>, String> {
+    let words = text.split(' ').map(|word| bytes_of(if word == "\"\"" { "" } else { word }));
+    let words = words.collect::<Result<Vec<_>, _>>()?;
+    let mut bytes = format!("*{}\r\n", words.len()).into_bytes();
+    for word in words {
+        bytes.extend_from_slice(format!("${}\r\n", word.len()).as_bytes());
+        bytes.extend_from_slice(&word);
+        bytes.extend_from_slice(b"\r\n");
+    }
     Ok(bytes)
 }
 

@@ -19,7 +19,7 @@ use crate::cluster::placement::PullId;
 use crate::cluster::record::Record;
 use crate::cluster::replication::StreamStart;
 use crate::command::Codec;
-use crate::command::Command;
+use crate::command::KeyCommand;
 use crate::store::Blob;
 use crate::store::Change;
 use crate::store::Partition;
@@ -28,7 +28,7 @@ use crate::store::ScanCursor;
 use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
-pub const PEER_VERSION: u16 = 1;
+pub const PEER_VERSION: u16 = 2;
 /// The longest frame, in bytes, its length field not counted.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
@@ -45,8 +45,8 @@ pub enum Request {
         id: u64,
         /// In which protocol to encode the replies.
         codec: Codec,
-        /// The commands; each has a key.
-        commands: Vec<Command>,
+        /// The commands.
+        commands: Vec<KeyCommand>,
     },
     /// A frame of the stream of changes.
     Stream {
@@ -75,9 +75,16 @@ pub enum Request {
         id: u64,
         /// Where to go on.
         position: ScanPosition,
+        /// About how many slots to look at; none: as many as fit a piece.
+        visits: Option<u32>,
     },
     /// Delete all keys of the partitions that you serve.
     Flush {
+        /// Named by the answer.
+        id: u64,
+    },
+    /// Say how many keys you serve.
+    Size {
         /// Named by the answer.
         id: u64,
     },
@@ -119,6 +126,13 @@ pub enum Response {
         id: u64,
         /// The partitions that were flushed.
         partitions: PartitionSet,
+    },
+    /// The answer to [`Request::Size`].
+    Sized {
+        /// Of the request.
+        id: u64,
+        /// How many keys.
+        keys: u64,
     },
 }
 
@@ -278,6 +292,7 @@ mod tests {
 
     use super::*;
     use crate::cluster::membership::Generation;
+    use crate::command::Op;
     use crate::store::Content;
     use crate::time::Timestamp;
 
@@ -336,9 +351,9 @@ mod tests {
                 id: 1,
                 codec: Codec::Text,
                 commands: vec![
-                    Command::Get { key: key() },
-                    Command::Set { key: key(), value: Bytes::from_static(b"v") },
-                    Command::Delete { key: key() },
+                    KeyCommand::new(key(), Op::Get),
+                    KeyCommand::set(key(), Bytes::from_static(b"v")),
+                    KeyCommand::new(key(), Op::Delete),
                 ],
             },
             Request::Stream {
@@ -359,8 +374,9 @@ mod tests {
             Request::Pull { id: pull_id(), wants: vec![(partition(1), Version::ZERO)] },
             Request::TakeOver { partitions: set },
             Request::Record(Box::new(record())),
-            Request::Scan { id: 3, position: ScanPosition::START },
+            Request::Scan { id: 3, position: ScanPosition::START, visits: None },
             Request::Flush { id: 4 },
+            Request::Size { id: 5 },
         ]
     }
 
@@ -379,6 +395,7 @@ mod tests {
             Response::Applied { number: 2 },
             Response::Scanned { id: 3, keys: vec![Blob(key())], next: Some(ScanPosition::START) },
             Response::Flushed { id: 4, partitions: PartitionSet::full() },
+            Response::Sized { id: 5, keys: 1 },
         ]
     }
 
@@ -389,13 +406,13 @@ mod tests {
     #[test]
     fn frames_are_byte_for_byte_as_the_specification_shows_them() {
         let spec = include_str!("../../proto-spec/peer.md");
-        let [_, forward, _, pull, _, _, scan, flush] = &requests()[..] else { panic!("eight requests") };
+        let [_, forward, _, pull, _, _, scan, flush, size] = &requests()[..] else { panic!("nine requests") };
         let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
-        let [_, refused, version, _, _, forwarded, applied, scanned, _] = &responses()[..] else {
-            panic!("nine responses")
+        let [_, refused, version, _, _, forwarded, applied, scanned, _, sized] = &responses()[..] else {
+            panic!("ten responses")
         };
-        let frames = [forward, &stream, pull, scan, flush].map(encode).into_iter();
-        let frames = frames.chain([refused, version, forwarded, applied, scanned].map(encode));
+        let frames = [forward, &stream, pull, scan, flush, size].map(encode).into_iter();
+        let frames = frames.chain([refused, version, forwarded, applied, scanned, sized].map(encode));
         let lines = frames.map(|frame| format!("`{}`", hex(&frame)));
         let missing: Vec<String> = lines.filter(|line| !spec.contains(line)).collect();
         assert!(missing.is_empty(), "proto-spec/peer.md does not show:\n{}", missing.join("\n"));
@@ -491,7 +508,7 @@ mod tests {
         ) {
             let [id, version, expiry] = numbers;
             let (key, bytes) = (Bytes::from(key), Bytes::from(value));
-            let command = Command::Set { key: key.clone(), value: bytes.clone() };
+            let command = KeyCommand::set(key.clone(), bytes.clone());
             let content = Content::Value { bytes, expires_at: Some(Timestamp::from_millis(expiry)) };
             let change = Change { key, version: Version::from_raw(version), content };
             for sent in [

@@ -15,7 +15,7 @@ use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::HandOver;
 use crate::cluster::placement::PullId;
 use crate::cluster::view::View;
-use crate::command::Command;
+use crate::command::KeyCommand;
 use crate::command::Reply;
 use crate::command::execute;
 use crate::store::Applied;
@@ -104,19 +104,19 @@ impl Serving {
     /// Carries out a command if this node serves its partition; false: it does not, nothing was done.
     pub fn run(
         &mut self,
-        command: &Command,
+        command: &KeyCommand,
         now: Timestamp,
         out: &mut Outgoing,
         reply: impl FnOnce(&Reply<'_>),
     ) -> bool {
-        let Some(partition) = command.key().map(|key| Partition::of(key)) else { return false };
+        let partition = Partition::of(&command.key.0);
         if !self.primary.contains(partition) {
             return false;
         }
         self.purge_now(partition);
         let executed = execute(command, partition, &mut self.store, &mut self.clock, now);
         reply(&executed.reply);
-        if let Some(change) = executed.change {
+        for change in executed.changes {
             self.replicate(partition, change, out);
         }
         true
@@ -252,12 +252,20 @@ impl Serving {
         served
     }
 
-    /// Lists some keys of the partitions that the node serves. Returns where to go on.
-    pub fn list(&self, cursor: ScanCursor, now: Timestamp, mut key: impl FnMut(&[u8])) -> Option<ScanCursor> {
+    /// Lists some keys of the partitions that the node serves, looking at so many slots, or as many as
+    /// one step may look at. Returns where to go on.
+    pub fn list(
+        &self,
+        cursor: ScanCursor,
+        visits_max: usize,
+        now: Timestamp,
+        mut key: impl FnMut(&[u8]),
+    ) -> Option<ScanCursor> {
         let (mut cursor, mut bytes, mut visits) = (cursor, 0, 0);
-        while bytes < STEP_BYTES_MAX && visits < STEP_VISITS_MAX {
-            visits += VISITS;
-            cursor = self.store.scan(cursor, VISITS, |item| match item.content.at(now) {
+        while bytes < STEP_BYTES_MAX && visits < visits_max.min(STEP_VISITS_MAX) {
+            let step = VISITS.min(visits_max);
+            visits += step;
+            cursor = self.store.scan(cursor, step, |item| match item.content.at(now) {
                 ItemContent::Value { .. } if self.primary.contains(item.partition) => {
                     bytes += item.key.len();
                     key(item.key);
@@ -268,9 +276,10 @@ impl Serving {
         Some(cursor)
     }
 
-    /// Drops old tombstones, a bounded number.
+    /// Drops old tombstones and clears away some of what has expired, a bounded number of each.
     pub fn sweep(&mut self, now: Timestamp) {
         self.store.sweep(now, STEP_VISITS_MAX);
+        self.store.expire_some(now, STEP_VISITS_MAX);
     }
 
     /// The figures of the store.
@@ -397,7 +406,7 @@ mod tests {
 
     fn set(serving: &mut Serving, key: &[u8], out: &mut Outgoing) -> bool {
         let key = Bytes::copy_from_slice(key);
-        serving.run(&Command::Set { key, value: Bytes::from_static(b"v") }, NOW, out, |_| {})
+        serving.run(&KeyCommand::set(key, Bytes::from_static(b"v")), NOW, out, |_| {})
     }
 
     fn pull_id(number: u64) -> PullId {
@@ -494,7 +503,7 @@ mod tests {
         let (mut cursor, mut keys) = (Some(ScanCursor::START), 0);
         while let Some(from) = cursor {
             let mut bytes = 0;
-            cursor = serving.list(from, NOW, |key| {
+            cursor = serving.list(from, usize::MAX, NOW, |key| {
                 bytes += key.len();
                 keys += 1;
             });

@@ -9,6 +9,10 @@ use bincode::Encode;
 pub enum Codec {
     /// Plain lines.
     Text,
+    /// The protocol of Redis in its older version, which every client begins with.
+    Resp2,
+    /// The protocol of Redis in its newer version, which a client asks for by HELLO.
+    Resp3,
 }
 
 #[cfg(test)]
@@ -18,7 +22,10 @@ mod tests {
     #[test]
     fn a_codec_travels_with_the_command_it_answers() {
         let config = bincode::config::standard();
-        let wire = bincode::encode_to_vec(Codec::Text, config).unwrap();
-        assert_eq!(bincode::decode_from_slice::<Codec, _>(&wire, config).unwrap(), (Codec::Text, 1));
+        for (codec, byte) in [(Codec::Text, 0), (Codec::Resp2, 1), (Codec::Resp3, 2)] {
+            let wire = bincode::encode_to_vec(codec, config).unwrap();
+            assert_eq!(wire, [byte]);
+            assert_eq!(bincode::decode_from_slice::<Codec, _>(&wire, config).unwrap(), (codec, 1));
+        }
     }
 }

@@ -1,11 +1,29 @@
-//! Carries out a command that has a key, on the shard that has the key's partition.
+//! Carries out a command on the shard that has its key. Semantics and error texts as Redis documents
+//! them for strings.
 
-use crate::command::Command;
+mod expiry;
+mod number;
+#[cfg(test)]
+mod tests;
+
+use bytes::Bytes;
+
+pub(in crate::command) use number::parse_float;
+
+use crate::command::Expiry;
+use crate::command::Invalid;
+use crate::command::KeyCommand;
+use crate::command::Op;
 use crate::command::Refusal;
 use crate::command::Reply;
+use crate::command::Set;
+use crate::command::SetAnswer;
+use crate::command::SetCondition;
 use crate::store::Applied;
+use crate::store::Blob;
 use crate::store::Change;
 use crate::store::Content;
+use crate::store::ItemContent;
 use crate::store::Partition;
 use crate::store::Shard;
 use crate::time::Clock;
@@ -16,130 +34,240 @@ use crate::time::Timestamp;
 pub struct Executed<'a> {
     /// The answer.
     pub reply: Reply<'a>,
-    /// What has changed, for the other copies.
-    pub change: Option<Change>,
+    /// What has changed, for the other copies, in order.
+    pub changes: Vec<Change>,
 }
 
 impl<'a> Executed<'a> {
     fn read(reply: Reply<'a>) -> Self {
-        Self { reply, change: None }
+        Self { reply, changes: Vec::new() }
     }
 }
 
-/// Carries out a command on its partition. A command without a key is about the cluster, not about a
-/// shard: it is answered as unknown here, and never gets this far.
+/// Carries out a command on its partition. What it writes must not be larger than the shard's
+/// `entry_bytes_max`.
 pub fn execute<'a>(
-    command: &Command,
+    command: &KeyCommand,
     partition: Partition,
     shard: &'a mut Shard,
     clock: &mut Clock,
     now: Timestamp,
 ) -> Executed<'a> {
-    match command {
-        Command::Get { key } => Executed::read(match shard.get(partition, key, now) {
-            Some(value) => Reply::Value(value),
-            None => Reply::Absent,
-        }),
-        Command::Set { key, value } => {
-            let content = Content::Value { bytes: value.clone(), expires_at: None };
-            write(Change { key: key.clone(), version: clock.next(now), content }, partition, shard, now)
+    let key = &command.key.0;
+    // The one that is worth a path of its own: its reply is borrowed from the shard.
+    if let Op::Get = command.op {
+        return Executed::read(shard.get(partition, key, now).map_or(Reply::Absent, Reply::Value));
+    }
+    let entry_bytes_max = shard.limits().entry_bytes_max;
+    let mut run = Run { partition, shard, clock, now, entry_bytes_max, changes: Vec::new() };
+    let reply = run.run(key, &command.op).unwrap_or_else(Reply::Refused);
+    Executed { reply, changes: run.changes }
+}
+
+/// A command under way.
+struct Run<'a> {
+    partition: Partition,
+    shard: &'a mut Shard,
+    clock: &'a mut Clock,
+    now: Timestamp,
+    entry_bytes_max: usize,
+    changes: Vec<Change>,
+}
+
+/// What a key is before the command.
+struct Former {
+    value: Bytes,
+    expires_at: Option<Timestamp>,
+}
+
+type Answer = Result<Reply<'static>, Refusal>;
+
+impl Run<'_> {
+    fn run(&mut self, key: &Bytes, op: &Op) -> Answer {
+        match op {
+            Op::Get => Ok(self.read(key).map_or(Reply::Absent, |value| Reply::Bytes(value.to_vec()))),
+            Op::Set(set) => self.set(key, set),
+            Op::Delete => self.delete(key).map(|was_there| Reply::Deleted(u64::from(was_there))),
+            Op::Exists => Ok(Reply::Integer(self.exists(key))),
+            Op::Touch => Ok(Reply::Integer(i64::from(self.read(key).is_some()))),
+            Op::Type => Ok(Reply::Word(if self.exists(key) == 1 { "string" } else { "none" })),
+            Op::Expire { at, condition } => self.expire(key, *at, *condition),
+            Op::TimeToLive(format) => Ok(Reply::Integer(self.time_to_live(key, *format))),
+            Op::Persist => self.persist(key),
+            Op::Add(by) => self.add(key, *by),
+            Op::AddFloat(by) => self.add_float(key, &by.0),
+            Op::Append(bytes) => self.append(key, bytes),
+            Op::Length => Ok(Reply::Integer(self.read(key).map_or(0, |value| value.len() as i64))),
+            Op::Range { start, end } => Ok(Reply::Bytes(self.range(key, *start, *end))),
+            Op::SetRange { offset, bytes } => self.set_range(key, *offset as usize, bytes),
+            Op::Take => self.take(key),
+            Op::GetExpire(expiry) => self.get_expire(key, *expiry),
+            Op::Rename { to, if_absent } => self.rename(key, &to.0, *if_absent),
+            Op::SetAllIfAbsent { value, others } => self.set_all_if_absent(key, value, others),
+            Op::MemoryUsage => Ok(self.memory_usage(key)),
+            Op::Encoding => Ok(self.encoding(key)),
         }
-        Command::Delete { key } => match shard.contains(partition, key, now) {
-            false => Executed::read(Reply::Deleted(0)),
-            true => {
-                let change = Change { key: key.clone(), version: clock.next(now), content: Content::Deleted };
-                Executed { reply: Reply::Deleted(1), ..write(change, partition, shard, now) }
+    }
+
+    /// The value of a key, which counts as used.
+    fn read(&mut self, key: &[u8]) -> Option<&[u8]> {
+        self.shard.get(self.partition, key, self.now)
+    }
+
+    fn exists(&self, key: &[u8]) -> i64 {
+        i64::from(self.shard.contains(self.partition, key, self.now))
+    }
+
+    /// A copy of what a key is, for what is computed from it.
+    fn former(&self, key: &[u8]) -> Option<Former> {
+        match self.shard.peek(self.partition, key, self.now)?.content {
+            ItemContent::Value { bytes, expires_at } => {
+                Some(Former { value: Bytes::copy_from_slice(bytes), expires_at })
             }
-        },
-        Command::Keys
-        | Command::Flush
-        | Command::Ping
-        | Command::Exit
-        | Command::Help
-        | Command::Nodes
-        | Command::Ring
-        | Command::Stats => {
-            let name = command.verb().name().to_owned();
-            Executed::read(Reply::Refused(Refusal::UnknownCommand { name }))
-        }
-    }
-}
-
-fn write(change: Change, partition: Partition, shard: &mut Shard, now: Timestamp) -> Executed<'_> {
-    match shard.apply(partition, &change, now) {
-        Applied::Newer => Executed { reply: Reply::Done, change: Some(change) },
-        // Only a version from a clock far ahead can be greater; then that one is the later write.
-        Applied::Stale => Executed::read(Reply::Done),
-        Applied::TooLarge { bytes, bytes_max } => {
-            Executed::read(Reply::Refused(Refusal::NoMemory { bytes, bytes_max }))
-        }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::store::ShardLimits;
-    use bytes::Bytes;
-
-    const NOW: Timestamp = Timestamp::from_millis(1_000);
-
-    struct Fixture {
-        shard: Shard,
-        clock: Clock,
-    }
-
-    impl Fixture {
-        fn new() -> Self {
-            Self { shard: Shard::new(ShardLimits::new(4 << 20), 1), clock: Clock::default() }
-        }
-
-        fn run(&mut self, command: Command) -> Executed<'_> {
-            let partition = Partition::of(command.key().unwrap());
-            execute(&command, partition, &mut self.shard, &mut self.clock, NOW)
+            ItemContent::Deleted => None,
         }
     }
 
-    fn key() -> Bytes {
-        Bytes::from_static(b"key")
+    fn write(&mut self, key: &Bytes, value: Bytes, expires_at: Option<Timestamp>) -> Result<(), Refusal> {
+        let bytes = key.len() + value.len();
+        if bytes > self.entry_bytes_max {
+            return Err(Refusal::EntryTooLarge { bytes, bytes_max: self.entry_bytes_max });
+        }
+        self.apply(key, Content::Value { bytes: value, expires_at })
     }
 
-    #[test]
-    fn a_set_answers_done_and_names_what_the_other_copies_need() {
-        let mut fixture = Fixture::new();
-        let set = fixture.run(Command::Set { key: key(), value: Bytes::from_static(b"v") });
-        assert_eq!(set.reply, Reply::Done);
-        let content = Content::Value { bytes: Bytes::from_static(b"v"), expires_at: None };
-        assert_eq!(set.change.map(|change| (change.key, change.content)), Some((key(), content)));
-        assert_eq!(fixture.run(Command::Get { key: key() }).reply, Reply::Value(b"v"));
+    fn apply(&mut self, key: &Bytes, content: Content) -> Result<(), Refusal> {
+        let change = Change { key: key.clone(), version: self.clock.next(self.now), content };
+        match self.shard.apply(self.partition, &change, self.now) {
+            Applied::Newer => self.changes.push(change),
+            // Only a version from a clock far ahead can be greater; then that one is the later write.
+            Applied::Stale => {}
+            Applied::TooLarge { bytes, bytes_max } => return Err(Refusal::NoMemory { bytes, bytes_max }),
+        }
+        Ok(())
     }
 
-    #[test]
-    fn a_delete_of_a_key_that_is_not_there_changes_nothing() {
-        let mut fixture = Fixture::new();
-        let delete = fixture.run(Command::Delete { key: key() });
-        assert_eq!(delete.reply, Reply::Deleted(0));
-        assert!(delete.change.is_none());
+    fn set(&mut self, key: &Bytes, set: &Set) -> Answer {
+        let needs_former = set.expiry == Expiry::Keep
+            || set.condition != SetCondition::Always
+            || set.answer == SetAnswer::Former;
+        let former = if needs_former { self.former(key) } else { None };
+        let is_due = match set.condition {
+            SetCondition::Always => true,
+            SetCondition::IfAbsent => former.is_none(),
+            SetCondition::IfPresent => former.is_some(),
+        };
+        if is_due {
+            let kept = former.as_ref().and_then(|former| former.expires_at);
+            let expires_at = match set.expiry {
+                Expiry::Keep => kept,
+                Expiry::Never => None,
+                Expiry::At(at) => Some(at),
+            };
+            self.write(key, set.value.0.clone(), expires_at)?;
+        }
+        Ok(match set.answer {
+            SetAnswer::Done if is_due => Reply::Done,
+            SetAnswer::Done => Reply::Absent,
+            SetAnswer::Former => former.map_or(Reply::Absent, |former| Reply::Bytes(former.value.into())),
+            SetAnswer::Number => Reply::Integer(i64::from(is_due)),
+        })
     }
 
-    #[test]
-    fn a_delete_leaves_a_change_that_is_later_than_the_set() {
-        let mut fixture = Fixture::new();
-        let set = fixture.run(Command::Set { key: key(), value: Bytes::new() }).change.unwrap();
-        let delete = fixture.run(Command::Delete { key: key() });
-        assert_eq!(delete.reply, Reply::Deleted(1));
-        let deleted = delete.change.unwrap();
-        assert!(deleted.version > set.version);
-        assert_eq!(deleted.content, Content::Deleted);
-        assert_eq!(fixture.run(Command::Get { key: key() }).reply, Reply::Absent);
+    fn delete(&mut self, key: &Bytes) -> Result<bool, Refusal> {
+        let was_there = self.shard.contains(self.partition, key, self.now);
+        if was_there {
+            self.apply(key, Content::Deleted)?;
+        }
+        Ok(was_there)
     }
 
-    #[test]
-    fn a_value_that_fits_no_shard_is_refused_with_the_limit() {
-        let mut fixture = Fixture::new();
-        let value = Bytes::from(vec![0; 8 << 20]);
-        let set = fixture.run(Command::Set { key: key(), value });
-        assert!(matches!(set.reply, Reply::Refused(Refusal::NoMemory { .. })));
-        assert!(set.change.is_none());
+    fn append(&mut self, key: &Bytes, bytes: &Blob) -> Answer {
+        let former = self.former(key);
+        let expires_at = former.as_ref().and_then(|former| former.expires_at);
+        let mut value = former.map_or_else(Vec::new, |former| former.value.into());
+        value.extend_from_slice(&bytes.0);
+        let length = value.len() as i64;
+        self.write(key, value.into(), expires_at)?;
+        Ok(Reply::Integer(length))
+    }
+
+    fn range(&mut self, key: &Bytes, start: i64, end: i64) -> Vec<u8> {
+        let value = self.read(key).unwrap_or_default();
+        let length = value.len() as i64;
+        // Positions before the first byte mean the first byte, unless they are the wrong way round.
+        let is_reversed = start < 0 && end < 0 && start > end;
+        let from_start = |position: i64| {
+            let position = if position < 0 { position.saturating_add(length) } else { position };
+            usize::try_from(position).unwrap_or_default()
+        };
+        let (start, end) = (from_start(start), from_start(end).saturating_add(1).min(value.len()));
+        match start < end && !is_reversed {
+            true => value[start..end].to_vec(),
+            false => Vec::new(),
+        }
+    }
+
+    fn set_range(&mut self, key: &Bytes, offset: usize, bytes: &Blob) -> Answer {
+        let former = self.former(key);
+        let expires_at = former.as_ref().and_then(|former| former.expires_at);
+        let mut value: Vec<u8> = former.map_or_else(Vec::new, |former| former.value.into());
+        if bytes.0.is_empty() {
+            return Ok(Reply::Integer(value.len() as i64));
+        }
+        let end = offset.saturating_add(bytes.0.len());
+        if key.len().saturating_add(end) > self.entry_bytes_max {
+            // Before the memory for it is asked for.
+            let bytes = key.len().saturating_add(end);
+            return Err(Refusal::EntryTooLarge { bytes, bytes_max: self.entry_bytes_max });
+        }
+        value.resize(value.len().max(end), 0);
+        value[offset..end].copy_from_slice(&bytes.0);
+        let length = value.len() as i64;
+        self.write(key, value.into(), expires_at)?;
+        Ok(Reply::Integer(length))
+    }
+
+    fn take(&mut self, key: &Bytes) -> Answer {
+        let Some(former) = self.former(key) else { return Ok(Reply::Absent) };
+        self.apply(key, Content::Deleted)?;
+        Ok(Reply::Bytes(former.value.into()))
+    }
+
+    fn rename(&mut self, key: &Bytes, to: &Bytes, if_absent: bool) -> Answer {
+        let former = self.former(key).ok_or(Refusal::Invalid(Invalid::NoSuchKey))?;
+        if if_absent && self.exists(to) == 1 {
+            return Ok(Reply::Integer(0));
+        }
+        if key != to {
+            self.write(to, former.value, former.expires_at)?;
+            self.apply(key, Content::Deleted)?;
+        }
+        Ok(if if_absent { Reply::Integer(1) } else { Reply::Done })
+    }
+
+    fn set_all_if_absent(&mut self, key: &Bytes, value: &Blob, others: &[(Blob, Blob)]) -> Answer {
+        let is_there = |key: &Bytes| self.exists(key) == 1;
+        if is_there(key) || others.iter().any(|(other, _)| is_there(&other.0)) {
+            return Ok(Reply::Integer(0));
+        }
+        self.write(key, value.0.clone(), None)?;
+        for (other, value) in others {
+            self.write(&other.0, value.0.clone(), None)?;
+        }
+        Ok(Reply::Integer(1))
+    }
+
+    fn encoding(&self, key: &[u8]) -> Reply<'static> {
+        let encoding = |former: Former| Reply::Bytes(number::encoding(&former.value).into());
+        self.former(key).map_or(Reply::Absent, encoding)
+    }
+
+    fn memory_usage(&self, key: &Bytes) -> Reply<'static> {
+        /// What a slot, its share of a table and the allocation's header take.
+        const OVERHEAD_BYTES: usize = 56;
+        self.former(key).map_or(Reply::Absent, |former| {
+            Reply::Integer((key.len() + former.value.len() + OVERHEAD_BYTES) as i64)
+        })
     }
 }

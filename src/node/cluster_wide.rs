@@ -14,7 +14,9 @@ use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::peer::ScanPosition;
 use crate::command::Refusal;
+use crate::command::matches;
 use crate::node::context::Context;
+use crate::node::report;
 use crate::node::shard;
 use crate::node::shard::Flush;
 use crate::store::Partition;
@@ -31,23 +33,39 @@ const STEP_WAIT_MAX: Duration = Duration::from_secs(2);
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
 /// Lists some of the keys that this node serves. Returns where to go on.
-pub async fn list_here(context: &Context, from: ScanPosition) -> (Vec<Bytes>, Option<ScanPosition>) {
+///
+/// Looks at about as many slots as said, otherwise at as many as fit a piece.
+pub async fn list_here(
+    context: &Context,
+    from: ScanPosition,
+    visits: Option<u32>,
+) -> (Vec<Bytes>, Option<ScanPosition>) {
     let mut keys = Vec::new();
     let (mut bytes, mut steps) = (0, 0);
     let mut position = from;
+    let mut visits_left = visits.map_or(usize::MAX, |visits| visits as usize);
     while let Some(shard) = context.shards.get(usize::from(position.shard)) {
         let (reply, answer) = oneshot::channel();
-        shard.cast(shard::Message::List { cursor: position.cursor, reply });
+        let visits_max = visits_left;
+        shard.cast(shard::Message::List { cursor: position.cursor, visits_max, reply });
         // A shard that fails meanwhile is empty afterwards.
         let (more, next) = answer.await.unwrap_or_default();
         bytes += more.iter().map(Bytes::len).sum::<usize>();
+        // A shard that is at its end may have had less to look at.
+        visits_left -= if visits.is_none() {
+            0
+        } else if next.is_some() {
+            visits_left
+        } else {
+            more.len()
+        };
         keys.extend(more);
         position = match next {
             Some(cursor) => ScanPosition { cursor, ..position },
             None => ScanPosition { shard: position.shard + 1, cursor: ScanCursor::START },
         };
         steps += 1;
-        if bytes >= PIECE_BYTES_MAX || steps >= PIECE_STEPS_MAX {
+        if bytes >= PIECE_BYTES_MAX || steps >= PIECE_STEPS_MAX || visits_left == 0 {
             return (keys, Some(position));
         }
     }
@@ -85,8 +103,8 @@ impl Listing {
     pub async fn next(&mut self) -> Option<Vec<Bytes>> {
         let node = *self.nodes.last()?;
         let piece = match node == self.context.current_view().me() {
-            true => Some(list_here(&self.context, self.position).await),
-            false => self.list_there(node).await,
+            true => Some(list_here(&self.context, self.position, None).await),
+            false => list_there(&self.context, node, self.position, None).await,
         };
         self.is_complete &= piece.is_some();
         let (keys, next) = piece.unwrap_or_default();
@@ -104,17 +122,179 @@ impl Listing {
     pub fn is_complete(&self) -> bool {
         self.is_complete && self.context.current_view().fingerprint() == self.fingerprint
     }
+}
 
-    async fn list_there(&self, node: NodeId) -> Option<(Vec<Bytes>, Option<ScanPosition>)> {
-        let link = self.context.peers.find(node)?.link()?;
-        let position = self.position;
-        let answer = link.ask(|id| Request::Scan { id, position });
-        match timeout_at(Instant::now() + STEP_WAIT_MAX, answer).await {
-            Ok(Ok(Response::Scanned { keys, next, .. })) => {
-                Some((keys.into_iter().map(|key| key.0).collect(), next))
-            }
-            Ok(Ok(_) | Err(_)) | Err(_) => None,
+async fn list_there(
+    context: &Context,
+    node: NodeId,
+    position: ScanPosition,
+    visits: Option<u32>,
+) -> Option<(Vec<Bytes>, Option<ScanPosition>)> {
+    let link = context.peers.find(node)?.link()?;
+    let answer = link.ask(|id| Request::Scan { id, position, visits });
+    match timeout_at(Instant::now() + STEP_WAIT_MAX, answer).await {
+        Ok(Ok(Response::Scanned { keys, next, .. })) => {
+            Some((keys.into_iter().map(|key| key.0).collect(), next))
         }
+        Ok(Ok(_) | Err(_)) | Err(_) => None,
+    }
+}
+
+/// All keys of the cluster that match a pattern. While the ring changes it is tried again.
+///
+/// # Errors
+///
+/// [`Refusal::Incomplete`]: the ring kept changing for too long.
+pub async fn keys(context: &Arc<Context>, pattern: Option<&[u8]>) -> Result<Vec<Bytes>, Refusal> {
+    let deadline = Instant::now() + context.settings.failover_wait_max;
+    loop {
+        let mut listing = Listing::new(Arc::clone(context));
+        let mut found = Vec::new();
+        let mut count = 0;
+        while let Some(keys) = listing.next().await {
+            count += keys.len() as u64;
+            found.extend(keys.into_iter().filter(|key| pattern.is_none_or(|pattern| matches(pattern, key))));
+        }
+        if listing.is_complete() {
+            return Ok(found);
+        }
+        if Instant::now() >= deadline {
+            return Err(Refusal::Incomplete { count });
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+/// Some keys of the cluster, after looking at about `count`, and where to go on; zero: that was all.
+///
+/// While nobody moves, every key that is there all the time is listed once. A node that has gone since
+/// is passed over: its keys have moved to others.
+///
+/// # Errors
+///
+/// [`Refusal::Incomplete`]: the node that comes next could not be reached for too long.
+pub async fn scan(context: &Arc<Context>, cursor: u64, count: usize) -> Result<(u64, Vec<Bytes>), Refusal> {
+    let deadline = Instant::now() + context.settings.failover_wait_max;
+    let mut at = ClusterCursor::from_raw(cursor);
+    let mut found = Vec::new();
+    loop {
+        let view = context.current_view();
+        let primaries: BTreeSet<NodeId> = Partition::all().filter_map(|p| view.primary(p)).collect();
+        let Some((tag, node)) = tags(primaries).into_iter().find(|(tag, _)| *tag >= at.tag) else {
+            return Ok((0, found));
+        };
+        if tag > at.tag {
+            at = ClusterCursor { tag, position: ScanPosition::START };
+        }
+        let visits = Some(u32::try_from(count.saturating_sub(found.len())).unwrap_or(u32::MAX));
+        let piece = match node == view.me() {
+            true => Some(list_here(context, at.position, visits).await),
+            false => list_there(context, node, at.position, visits).await,
+        };
+        match piece {
+            Some((keys, next)) => {
+                found.extend(keys);
+                at = match next {
+                    Some(position) => ClusterCursor { position, ..at },
+                    None => ClusterCursor { tag: tag + 1, position: ScanPosition::START },
+                };
+                if next.is_some() || found.len() >= count {
+                    return Ok((at.as_raw(), found));
+                }
+            }
+            None if Instant::now() >= deadline => {
+                return Err(Refusal::Incomplete { count: found.len() as u64 });
+            }
+            None => tokio::time::sleep(RETRY_AFTER).await,
+        }
+    }
+}
+
+/// How far a scan of the cluster has come: on which node, and where there. As a number: 24 bits of the
+/// node, 7 of the shard, 32 of the slot, so that signed numbers of 64 bits hold it too. It comes from a
+/// client: any number is safe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct ClusterCursor {
+    tag: u32,
+    position: ScanPosition,
+}
+
+/// Bits of a node's name that its tag is made of; one bit more leaves room to tell equal ones apart.
+const NAME_BITS: u32 = 23;
+const SHARD_BITS: u32 = 7;
+const SLOT_BITS: u32 = 32;
+
+impl ClusterCursor {
+    fn from_raw(raw: u64) -> Self {
+        let bits = |from: u32, count: u32| (raw >> from) & ((1 << count) - 1);
+        Self {
+            tag: bits(SLOT_BITS + SHARD_BITS, NAME_BITS + 2) as u32,
+            position: ScanPosition {
+                shard: bits(SLOT_BITS, SHARD_BITS) as u16,
+                cursor: ScanCursor::from_raw(bits(0, SLOT_BITS) as u32),
+            },
+        }
+    }
+
+    fn as_raw(self) -> u64 {
+        let shard = u64::from(self.position.shard) << SLOT_BITS;
+        u64::from(self.tag) << (SLOT_BITS + SHARD_BITS) | shard | u64::from(self.position.cursor.as_raw())
+    }
+}
+
+/// A number of its own for each node, in rising order and above zero, which hardly depends on which
+/// other nodes there are.
+fn tags(nodes: impl IntoIterator<Item = NodeId>) -> Vec<(u32, NodeId)> {
+    let mut tags: Vec<(u32, NodeId)> =
+        nodes.into_iter().map(|node| ((node.as_raw() >> (64 - NAME_BITS)) as u32 + 1, node)).collect();
+    tags.sort_unstable();
+    let mut last = 0;
+    for (tag, _) in &mut tags {
+        *tag = (*tag).max(last + 1);
+        last = *tag;
+    }
+    tags
+}
+
+/// How many keys this node serves.
+pub async fn size_here(context: &Context) -> u64 {
+    report::store_figures(context).await.1 as u64
+}
+
+/// How many keys the cluster has. While a node cannot be reached it is tried again.
+///
+/// # Errors
+///
+/// [`Refusal::Incomplete`]: a node could not be reached for too long.
+pub async fn size(context: &Arc<Context>) -> Result<u64, Refusal> {
+    let deadline = Instant::now() + context.settings.failover_wait_max;
+    loop {
+        let view = context.current_view();
+        let primaries: BTreeSet<NodeId> = Partition::all().filter_map(|p| view.primary(p)).collect();
+        let (mut sum, mut is_complete) = (0, true);
+        for node in primaries {
+            let keys = match node == view.me() {
+                true => Some(size_here(context).await),
+                false => size_there(context, node).await,
+            };
+            is_complete &= keys.is_some();
+            sum += keys.unwrap_or_default();
+        }
+        if is_complete {
+            return Ok(sum);
+        }
+        if Instant::now() >= deadline {
+            return Err(Refusal::Incomplete { count: sum });
+        }
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
+}
+
+async fn size_there(context: &Context, node: NodeId) -> Option<u64> {
+    let link = context.peers.find(node)?.link()?;
+    match timeout_at(Instant::now() + STEP_WAIT_MAX, link.ask(|id| Request::Size { id })).await {
+        Ok(Ok(Response::Sized { keys, .. })) => Some(keys),
+        Ok(Ok(_) | Err(_)) | Err(_) => None,
     }
 }
 
@@ -169,5 +349,29 @@ async fn flush_there(context: &Context, node: NodeId, deadline: Instant) -> Opti
     match timeout_at(deadline, link.ask(|id| Request::Flush { id })).await {
         Ok(Ok(Response::Flushed { partitions, .. })) => Some(partitions),
         Ok(Ok(_) | Err(_)) | Err(_) => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cursor_comes_back_as_it_was_said_and_any_other_number_is_safe() {
+        let position = ScanPosition { shard: 63, cursor: ScanCursor::from_raw(u32::MAX) };
+        let cursor = ClusterCursor { tag: 1 << NAME_BITS, position };
+        assert_eq!(ClusterCursor::from_raw(cursor.as_raw()), cursor);
+        assert!(i64::try_from(cursor.as_raw()).is_ok());
+        assert_eq!(ClusterCursor::from_raw(0), ClusterCursor { tag: 0, position: ScanPosition::START });
+        // Beyond all nodes.
+        assert!(ClusterCursor::from_raw(u64::MAX).tag > 1 << NAME_BITS);
+    }
+
+    #[test]
+    fn nodes_have_tags_of_their_own_even_if_their_names_begin_alike() {
+        let nodes = [7, 5, u64::MAX, u64::MAX - 1].map(NodeId::from_raw);
+        let tagged = tags(nodes);
+        assert_eq!(tagged.iter().map(|(tag, _)| *tag).collect::<Vec<_>>(), [1, 2, 1 << 23, (1 << 23) + 1]);
+        assert_eq!(tags([nodes[0]]), [(1, nodes[0])]);
     }
 }

@@ -1,8 +1,9 @@
 //! A client connection: bytes in, commands, bytes out, in order.
 //!
-//! Everything that has been read is parsed, commands with a key go to the router as one batch, and
-//! all replies are written with one call. The next batch is read when this one is answered, so a
-//! client that does not read its replies holds up nobody but itself.
+//! The first byte of each request decides its protocol. Everything that has been read is parsed,
+//! commands with keys go to the router as one batch, and all replies are written with one call. The
+//! next batch is read when this one is answered, so a client that does not read its replies holds up
+//! nobody but itself.
 
 use std::io;
 use std::sync::Arc;
@@ -15,21 +16,31 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::watch;
 use tokio::time::timeout;
 
+use crate::command;
 use crate::command::Codec;
 use crate::command::Command;
+use crate::command::Gather;
+use crate::command::KeyCommand;
 use crate::command::Refusal;
 use crate::command::Reply;
 use crate::command::help_lines;
+use crate::command::server::Server;
 use crate::node::cluster_wide;
 use crate::node::cluster_wide::Listing;
 use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::context::HangUp;
+use crate::node::gather;
+use crate::node::info;
 use crate::node::net::TcpStream;
 use crate::node::report;
 use crate::node::router;
+use crate::node::session::Session;
 use crate::protocol;
 use crate::protocol::Request;
+use crate::protocol::resp;
+use crate::protocol::resp::RespDecoder;
+use crate::protocol::resp::RespLimits;
 use crate::protocol::text;
 use crate::protocol::text::TextDecoder;
 
@@ -42,21 +53,39 @@ const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// How long a client may take to read a reply before it is given up.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
 
+/// What has been parsed and is to be carried out together, all in one protocol.
+struct Batch {
+    codec: Codec,
+    items: Vec<Item>,
+    commands: Vec<KeyCommand>,
+    last: Last,
+}
+
 /// What is to be answered, in order.
 enum Item {
     /// It is encoded already.
     Ready(Bytes),
     /// The next reply of the router.
     Routed,
+    /// So many of them, gathered.
+    Gathered(Gather, usize),
 }
 
-/// What ends a batch: it is carried out alone, behind all before it.
+/// What ends a batch.
 enum Last {
-    Keys,
-    Flush,
-    Exit,
-    /// One of the reports: it must show what the commands before it did.
-    Report(Command),
+    Nothing,
+    /// It is carried out alone, behind all before it, and must show what they did.
+    Alone(Command),
+    /// What has been read cannot be understood: this is said, and the connection closed.
+    Broken(Bytes),
+}
+
+/// What comes next in the input.
+enum Next {
+    Command(Command),
+    Refused(Bytes),
+    Broken(Bytes),
+    /// Nothing complete.
     Nothing,
 }
 
@@ -64,7 +93,9 @@ enum Last {
 pub struct Connection {
     context: Arc<Context>,
     socket: TcpStream,
-    decoder: TextDecoder,
+    session: Session,
+    text: TextDecoder,
+    resp: RespDecoder,
     input: BytesMut,
     output: Vec<u8>,
 }
@@ -72,8 +103,16 @@ pub struct Connection {
 impl Connection {
     /// A client that has just connected.
     pub fn new(context: Arc<Context>, socket: TcpStream) -> Self {
-        let decoder = TextDecoder::new(context.settings.text);
-        Self { context, socket, decoder, input: BytesMut::new(), output: Vec::new() }
+        let limits = context.settings.text;
+        Self {
+            session: Session::new(socket.peer_addr().ok(), socket.local_addr().ok(), context.clocks.now()),
+            text: TextDecoder::new(limits),
+            resp: RespDecoder::new(RespLimits::for_entries_of(limits.entry_bytes_max)),
+            input: BytesMut::new(),
+            output: Vec::new(),
+            context,
+            socket,
+        }
     }
 
     /// Serves the client until it goes, misbehaves, or the node hangs up.
@@ -110,100 +149,182 @@ impl Connection {
         }
     }
 
-    /// Answers all complete requests that have been read. False: the client wants to go.
+    /// Answers all complete requests that have been read. False: the client wants to go, or has to.
     async fn serve_input(&mut self) -> io::Result<bool> {
         loop {
-            let (items, commands, last) = self.next_batch();
-            if items.is_empty() && matches!(last, Last::Nothing) {
-                return Ok(true);
-            }
-            let mut routed = match commands.is_empty() {
-                true => Vec::new(),
-                false => router::run(&self.context, Codec::Text, commands).await,
-            }
-            .into_iter();
-            for item in items {
-                match item {
-                    Item::Ready(reply) => self.output.extend_from_slice(&reply),
-                    Item::Routed => self.output.extend_from_slice(&routed.next().unwrap_or_default()),
-                }
-            }
-            match last {
+            let Some(batch) = self.next_batch() else { return Ok(true) };
+            let codec = batch.codec;
+            self.answer(codec, batch.items, batch.commands).await;
+            match batch.last {
                 Last::Nothing => {}
-                Last::Keys => self.list().await?,
-                Last::Flush => {
-                    let reply = cluster_wide::flush(&self.context).await;
-                    let reply = reply.map_or_else(Reply::Refused, |()| Reply::Done);
-                    protocol::encode(Codec::Text, Command::Flush.verb(), &reply, &mut self.output);
-                }
-                Last::Report(command) => {
-                    let reply = Reply::Lines(self.report(&command).await);
-                    protocol::encode(Codec::Text, command.verb(), &reply, &mut self.output);
-                }
-                Last::Exit => {
-                    protocol::encode(Codec::Text, Command::Exit.verb(), &Reply::Goodbye, &mut self.output);
+                Last::Broken(reply) => {
+                    self.output.extend_from_slice(&reply);
                     self.write().await?;
                     return Ok(false);
                 }
+                Last::Alone(Command::Exit) => {
+                    protocol::encode(codec, &Reply::Goodbye, &mut self.output);
+                    self.write().await?;
+                    return Ok(false);
+                }
+                Last::Alone(command) => self.answer_alone(codec, command).await?,
             }
             self.write().await?;
         }
     }
 
-    /// Parses what has been read, up to a batch.
-    fn next_batch(&mut self) -> (Vec<Item>, Vec<Command>, Last) {
-        let (mut items, mut commands) = (Vec::new(), Vec::new());
+    /// Parses what has been read, up to a batch; none: there is nothing complete.
+    fn next_batch(&mut self) -> Option<Batch> {
+        let mut batch =
+            Batch { codec: self.next_codec()?, items: Vec::new(), commands: Vec::new(), last: Last::Nothing };
         let mut bytes = 0;
-        while items.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
+        while batch.items.len() < BATCH_MAX && batch.commands.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
             let before = self.input.len();
-            let Some(request) = self.decoder.decode(&mut self.input) else { break };
+            let next = self.next_in(batch.codec);
             bytes += before - self.input.len();
-            Counters::add(&self.context.counters.commands, 1);
-            let command = match request {
-                Request::Command(command) => command,
-                Request::Refused(refusal) => {
-                    let mut reply = Vec::new();
-                    protocol::encode_refusal(Codec::Text, &refusal, &mut reply);
-                    items.push(Item::Ready(reply.into()));
-                    continue;
+            match next {
+                Next::Nothing => break,
+                Next::Command(command) => {
+                    Counters::add(&self.context.counters.commands, 1);
+                    if !batch.add(command) {
+                        break;
+                    }
                 }
-            };
-            let answer = match &command {
-                Command::Get { .. } | Command::Set { .. } | Command::Delete { .. } => {
-                    commands.push(command);
-                    items.push(Item::Routed);
-                    continue;
+                Next::Refused(reply) => {
+                    Counters::add(&self.context.counters.commands, 1);
+                    batch.items.push(Item::Ready(reply));
                 }
-                Command::Keys => return (items, commands, Last::Keys),
-                Command::Flush => return (items, commands, Last::Flush),
-                Command::Exit => return (items, commands, Last::Exit),
-                Command::Ping => Reply::Pong,
-                Command::Help => Reply::Lines(help_lines()),
-                Command::Nodes | Command::Ring | Command::Stats => {
-                    return (items, commands, Last::Report(command));
+                Next::Broken(reply) => {
+                    batch.last = Last::Broken(reply);
+                    break;
                 }
-            };
-            let mut reply = Vec::new();
-            protocol::encode(Codec::Text, command.verb(), &answer, &mut reply);
-            items.push(Item::Ready(reply.into()));
+            }
         }
-        (items, commands, Last::Nothing)
+        (!batch.items.is_empty() || !matches!(batch.last, Last::Nothing)).then_some(batch)
     }
 
-    async fn report(&self, command: &Command) -> Vec<String> {
-        match command {
-            Command::Nodes => report::nodes(&self.context.current_view()),
-            Command::Ring => report::ring(&self.context.current_view()),
-            Command::Stats => report::stats(&self.context).await,
-            Command::Get { .. }
-            | Command::Set { .. }
-            | Command::Delete { .. }
-            | Command::Keys
-            | Command::Flush
-            | Command::Ping
-            | Command::Exit
-            | Command::Help => Vec::new(),
+    /// In which protocol the next request is, or goes on; none: nothing has been read.
+    fn next_codec(&self) -> Option<Codec> {
+        if !self.text.is_between_lines() {
+            return Some(Codec::Text);
         }
+        if !self.resp.is_between_requests() {
+            return Some(self.session.codec());
+        }
+        self.input.first().map(|first| if *first == b'*' { self.session.codec() } else { Codec::Text })
+    }
+
+    /// Takes the next request, if it is in this protocol.
+    fn next_in(&mut self, codec: Codec) -> Next {
+        if self.next_codec() != Some(codec) {
+            return Next::Nothing;
+        }
+        match codec {
+            Codec::Text => self.next_line(),
+            Codec::Resp2 | Codec::Resp3 => self.next_words(codec),
+        }
+    }
+
+    fn next_line(&mut self) -> Next {
+        let parsed = match self.text.decode(&mut self.input) {
+            Some(Request::Asked { verb, arguments }) => {
+                verb.parse(&arguments, self.context.clocks.wall(), self.context.settings.text.entry_bytes_max)
+            }
+            Some(Request::Refused(refusal)) => Err(refusal),
+            None => return Next::Nothing,
+        };
+        parsed.map_or_else(|refusal| Next::Refused(refused(Codec::Text, &refusal)), Next::Command)
+    }
+
+    fn next_words(&mut self, codec: Codec) -> Next {
+        let words = match self.resp.decode(&mut self.input) {
+            Ok(Some(words)) => words,
+            Ok(None) => return Next::Nothing,
+            Err(error) => {
+                let mut reply = Vec::new();
+                resp::encode_protocol_error(error, &mut reply);
+                return Next::Broken(reply.into());
+            }
+        };
+        let entry_bytes_max = self.context.settings.text.entry_bytes_max;
+        match command::parse(&words, self.context.clocks.wall(), entry_bytes_max) {
+            Ok(command) => Next::Command(command),
+            Err(Refusal::UnknownCommand { .. }) => Next::Refused(resp::unknown_command(&words).into()),
+            Err(refusal) => Next::Refused(refused(codec, &refusal)),
+        }
+    }
+
+    /// Carries out commands with keys, and appends the replies of a batch.
+    async fn answer(&mut self, codec: Codec, items: Vec<Item>, commands: Vec<KeyCommand>) {
+        let routed = match commands.is_empty() {
+            true => Vec::new(),
+            false => router::run(&self.context, codec, commands).await,
+        };
+        let mut routed = &routed[..];
+        let mut take = |count: usize| {
+            let (taken, rest) = routed.split_at(count.min(routed.len()));
+            routed = rest;
+            taken
+        };
+        for item in items {
+            match item {
+                Item::Ready(reply) => self.output.extend_from_slice(&reply),
+                Item::Routed => take(1).iter().for_each(|reply| self.output.extend_from_slice(reply)),
+                Item::Gathered(how, count) => gather::gather(codec, how, take(count), &mut self.output),
+            }
+        }
+    }
+
+    /// Carries out what ends a batch.
+    async fn answer_alone(&mut self, codec: Codec, command: Command) -> io::Result<()> {
+        let context = Arc::clone(&self.context);
+        let reply = match command {
+            Command::Many(many) => {
+                gather::run(&context, codec, many, &mut self.output).await;
+                return Ok(());
+            }
+            Command::Keys { .. } if codec == Codec::Text => return self.list().await,
+            Command::Keys { pattern } => {
+                let listed = cluster_wide::keys(&context, pattern.as_deref()).await;
+                listed.map(|keys| Reply::List(keys.into_iter().map(bulk).collect()))
+            }
+            Command::Scan { cursor, pattern, count, is_none_of } => {
+                let scanned = cluster_wide::scan(&context, cursor, count).await;
+                scanned.map(|(next, keys)| {
+                    let is_wanted = |key: &Bytes| {
+                        !is_none_of && pattern.as_ref().is_none_or(|pattern| command::matches(pattern, key))
+                    };
+                    let keys = keys.into_iter().filter(is_wanted).map(bulk).collect();
+                    Reply::List(vec![Reply::Bytes(next.to_string().into()), Reply::List(keys)])
+                })
+            }
+            Command::Size => {
+                let size = cluster_wide::size(&context).await;
+                size.map(|keys| Reply::Integer(i64::try_from(keys).unwrap_or(i64::MAX)))
+            }
+            Command::Flush => cluster_wide::flush(&context).await.map(|()| Reply::Done),
+            Command::Nodes => Ok(Reply::Lines(report::nodes(&context.current_view()))),
+            Command::Ring => Ok(Reply::Lines(report::ring(&context.current_view()))),
+            Command::Stats => Ok(Reply::Lines(report::stats(&context).await)),
+            Command::Server(Server::Info { sections }) => {
+                Ok(Reply::Bytes(info::info(&context, &sections).await.into()))
+            }
+            Command::Server(server) => {
+                let reply = self.session.answer(&context, server);
+                // HELLO is answered in the protocol that it has chosen.
+                protocol::encode(self.session.codec(), &reply, &mut self.output);
+                return Ok(());
+            }
+            // Answered within the batch, or by who called this.
+            Command::Key(_)
+            | Command::Nothing
+            | Command::Ping { .. }
+            | Command::Echo { .. }
+            | Command::Help
+            | Command::Exit => return Ok(()),
+        };
+        protocol::encode(codec, &reply.unwrap_or_else(Reply::Refused), &mut self.output);
+        Ok(())
     }
 
     /// Writes all keys of the cluster as they come.
@@ -232,6 +353,58 @@ impl Connection {
         }
         written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
     }
+}
+
+impl Batch {
+    /// Adds a command; false: it has to be the last one.
+    fn add(&mut self, command: Command) -> bool {
+        match command {
+            Command::Key(command) => {
+                self.commands.push(command);
+                self.items.push(Item::Routed);
+            }
+            Command::Many(many) if gather::is_small(&many) => {
+                self.items.push(Item::Gathered(many.gather(), many.len()));
+                self.commands.extend(many.parts());
+            }
+            Command::Nothing => self.ready(&Reply::Done),
+            Command::Ping { message: None } => self.ready(&Reply::Pong),
+            Command::Ping { message: Some(message) } | Command::Echo { message } => {
+                self.ready(&Reply::Value(&message));
+            }
+            Command::Help => self.ready(&Reply::Lines(help_lines())),
+            Command::Many(_)
+            | Command::Keys { .. }
+            | Command::Scan { .. }
+            | Command::Size
+            | Command::Flush
+            | Command::Server(_)
+            | Command::Exit
+            | Command::Nodes
+            | Command::Ring
+            | Command::Stats => {
+                self.last = Last::Alone(command);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn ready(&mut self, reply: &Reply<'_>) {
+        let mut bytes = Vec::new();
+        protocol::encode(self.codec, reply, &mut bytes);
+        self.items.push(Item::Ready(bytes.into()));
+    }
+}
+
+fn refused(codec: Codec, refusal: &Refusal) -> Bytes {
+    let mut reply = Vec::new();
+    protocol::encode_refusal(codec, refusal, &mut reply);
+    reply.into()
+}
+
+fn bulk(key: Bytes) -> Reply<'static> {
+    Reply::Bytes(key.into())
 }
 
 /// Returns when the node hangs up on connections of this epoch, or, for one that is idle, stops.

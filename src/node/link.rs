@@ -153,6 +153,7 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
             Response::Forwarded { .. }
             | Response::Applied { .. }
             | Response::Scanned { .. }
+            | Response::Sized { .. }
             | Response::Flushed { .. } => Err(PeerError::Unexpected),
         }
     };
@@ -274,6 +275,7 @@ impl LinkReader {
                 }
                 Response::Forwarded { id, .. }
                 | Response::Scanned { id, .. }
+                | Response::Sized { id, .. }
                 | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };

@@ -91,6 +91,7 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
             | Request::TakeOver { .. }
             | Request::Record(_)
             | Request::Scan { .. }
+            | Request::Size { .. }
             | Request::Flush { .. } => return Err(PeerError::Unexpected),
         },
         Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),

@@ -23,7 +23,7 @@ use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::PullId;
 use crate::cluster::replication::Arrival;
 use crate::command::Codec;
-use crate::command::Command;
+use crate::command::KeyCommand;
 use crate::node::cluster_wide;
 use crate::node::context::Context;
 use crate::node::link::FrameReader;
@@ -188,12 +188,19 @@ pub async fn serve(
                     drop(permit);
                 });
             }
-            Request::Scan { id, position } => {
+            Request::Scan { id, position, visits } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {
-                    let (keys, next) = cluster_wide::list_here(&context, position).await;
+                    let (keys, next) = cluster_wide::list_here(&context, position, visits).await;
                     let keys = keys.into_iter().map(Blob).collect();
                     let _ = replies.send(peer::encode(&Response::Scanned { id, keys, next })).await;
+                });
+            }
+            Request::Size { id } => {
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let keys = cluster_wide::size_here(&context).await;
+                    let _ = replies.send(peer::encode(&Response::Sized { id, keys })).await;
                 });
             }
             Request::Flush { id } => {
@@ -216,7 +223,7 @@ pub async fn serve(
     }
 }
 
-async fn forward(context: &Arc<Context>, id: u64, codec: Codec, commands: Vec<Command>) -> Response {
+async fn forward(context: &Arc<Context>, id: u64, codec: Codec, commands: Vec<KeyCommand>) -> Response {
     let count = commands.len();
     let answers = router::run_here(context, codec, commands).await;
     let mut outcomes = Vec::with_capacity(count);

@@ -58,6 +58,18 @@ pub fn ring(view: &View) -> Vec<String> {
 
 /// One figure per line: its name and its value.
 pub async fn stats(context: &Context) -> Vec<String> {
+    let (shards, keys) = store_figures(context).await;
+    let (reply, answer) = oneshot::channel();
+    context.gossip.cast(gossip::Message::Stats(reply));
+    let gossip = answer.await.unwrap_or_default();
+    let mut lines = own_lines(context);
+    lines.extend(store_lines(&shards, keys));
+    lines.extend(gossip_lines(&gossip));
+    lines
+}
+
+/// The figures of all shards together, and how many keys they serve.
+pub async fn store_figures(context: &Context) -> (ShardStats, usize) {
     let mut shards = ShardStats::default();
     let mut keys = 0;
     for shard in &context.shards {
@@ -68,13 +80,7 @@ pub async fn stats(context: &Context) -> Vec<String> {
         add(&mut shards, &stats);
         keys += served;
     }
-    let (reply, answer) = oneshot::channel();
-    context.gossip.cast(gossip::Message::Stats(reply));
-    let gossip = answer.await.unwrap_or_default();
-    let mut lines = own_lines(context);
-    lines.extend(store_lines(&shards, keys));
-    lines.extend(gossip_lines(&gossip));
-    lines
+    (shards, keys)
 }
 
 fn add(sum: &mut ShardStats, shard: &ShardStats) {

@@ -21,7 +21,7 @@ use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::view::View;
 use crate::command::Codec;
-use crate::command::Command;
+use crate::command::KeyCommand;
 use crate::command::Refusal;
 use crate::node::context::Context;
 use crate::node::context::Counters;
@@ -39,15 +39,15 @@ const RETRY_AFTER_MAX: Duration = Duration::from_millis(25);
 const FORWARDED_VALUES_BYTES_MAX: usize = FRAME_BYTES_MAX / 4;
 
 /// A command and its place among the replies.
-type Placed = (usize, Command);
+type Placed = (usize, KeyCommand);
 
 /// What became of a command that was sent off.
 enum Answer {
     Reply(Bytes),
     /// Not carried out there.
-    Moved(Command),
+    Moved(KeyCommand),
     /// The node was lost: it may have been carried out.
-    Lost(Command),
+    Lost(KeyCommand),
 }
 
 /// Where a command is carried out.
@@ -58,8 +58,8 @@ enum Place {
     Nowhere,
 }
 
-/// Carries out commands, each with a key, and returns the encoded replies in their order.
-pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -> Vec<Bytes> {
+/// Carries out commands and returns the encoded replies in their order.
+pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>) -> Vec<Bytes> {
     let mut replies = vec![Bytes::new(); commands.len()];
     let mut pending: Vec<Placed> = commands.into_iter().enumerate().collect();
     let mut wait: Option<Wait> = None;
@@ -86,7 +86,7 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -
         if Instant::now() >= deadline {
             Counters::add(&context.counters.unserved, pending.len());
             for (place, command) in pending {
-                let partition = command.key().map_or(0, |key| Partition::of(key).number());
+                let partition = Partition::of(&command.key.0).number();
                 let waited_ms =
                     u64::try_from(context.settings.failover_wait_max.as_millis()).unwrap_or(u64::MAX);
                 refuse(
@@ -104,11 +104,10 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -
 }
 
 /// Carries out commands on the shards of this node alone; none: not served here.
-pub async fn run_here(context: &Arc<Context>, codec: Codec, commands: Vec<Command>) -> Vec<Option<Bytes>> {
+pub async fn run_here(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>) -> Vec<Option<Bytes>> {
     let mut replies = vec![None; commands.len()];
     let placed = commands.into_iter().enumerate();
-    let of =
-        |command: &Command| command.key().map_or(Place::Nowhere, |key| shard_of(context, Partition::of(key)));
+    let of = |command: &KeyCommand| shard_of(context, Partition::of(&command.key.0));
     for (places, answers) in join(start(context, codec, group(placed, of))).await {
         for (place, answer) in places.into_iter().zip(answers) {
             replies[place] = match answer {
@@ -155,13 +154,13 @@ async fn attempt(
     deadline: Instant,
     replies: &mut [Bytes],
 ) -> Vec<Placed> {
-    let of = |command: &Command| match command.key().map(|key| Partition::of(key)) {
-        Some(partition) => match view.primary(partition) {
+    let of = |command: &KeyCommand| {
+        let partition = Partition::of(&command.key.0);
+        match view.primary(partition) {
             Some(node) if node == view.me() => shard_of(context, partition),
             Some(node) => Place::Node(node),
             None => Place::Nowhere,
-        },
-        None => Place::Nowhere,
+        }
     };
     let mut again = Vec::new();
     let groups = start(context, codec, group(pending.into_iter(), of));
@@ -193,9 +192,9 @@ fn shard_of(context: &Context, partition: Partition) -> Place {
 /// Commands by where they go; each group keeps their order.
 fn group(
     placed: impl Iterator<Item = Placed>,
-    of: impl Fn(&Command) -> Place,
-) -> Vec<(Place, Vec<usize>, Vec<Command>)> {
-    let mut groups: Vec<(Place, Vec<usize>, Vec<Command>)> = Vec::new();
+    of: impl Fn(&KeyCommand) -> Place,
+) -> Vec<(Place, Vec<usize>, Vec<KeyCommand>)> {
+    let mut groups: Vec<(Place, Vec<usize>, Vec<KeyCommand>)> = Vec::new();
     for (place, command) in placed {
         let to = of(&command);
         match groups.iter_mut().find(|(known, _, _)| *known == to) {
@@ -212,17 +211,17 @@ fn group(
 /// A group under way.
 enum Sent {
     /// To a shard. The commands are kept: a shard that fails does not give them back.
-    Shard(oneshot::Receiver<Replies>, Vec<Command>),
-    Node(tokio::task::JoinHandle<Vec<Answer>>, Vec<Command>),
-    Nowhere(Vec<Command>),
+    Shard(oneshot::Receiver<Replies>, Vec<KeyCommand>),
+    Node(tokio::task::JoinHandle<Vec<Answer>>, Vec<KeyCommand>),
+    Nowhere(Vec<KeyCommand>),
 }
 
 fn start(
     context: &Arc<Context>,
     codec: Codec,
-    groups: Vec<(Place, Vec<usize>, Vec<Command>)>,
+    groups: Vec<(Place, Vec<usize>, Vec<KeyCommand>)>,
 ) -> Vec<(Vec<usize>, Sent)> {
-    let start_one = |to, commands: Vec<Command>| match to {
+    let start_one = |to, commands: Vec<KeyCommand>| match to {
         Place::Shard(number) => {
             let (reply, replies) = oneshot::channel();
             let kept = commands.clone();
@@ -282,7 +281,7 @@ impl Sent {
     }
 }
 
-fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<Command>) -> Vec<Answer> {
+fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<KeyCommand>) -> Vec<Answer> {
     let mut start = 0;
     let answer = |(outcome, command)| match outcome {
         Outcome::Reply { end } => {
@@ -299,7 +298,12 @@ fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<Command>) -> Vec<A
 
 /// Sends commands to the node that serves them, so many at a time that the replies fit a frame. The
 /// next ones go out only when all before them are answered, or commands on one key could change places.
-async fn forward(context: Arc<Context>, node: NodeId, codec: Codec, commands: Vec<Command>) -> Vec<Answer> {
+async fn forward(
+    context: Arc<Context>,
+    node: NodeId,
+    codec: Codec,
+    commands: Vec<KeyCommand>,
+) -> Vec<Answer> {
     let mut answers = Vec::with_capacity(commands.len());
     let mut rest = commands;
     while !rest.is_empty() {
@@ -314,18 +318,23 @@ async fn forward(context: Arc<Context>, node: NodeId, codec: Codec, commands: Ve
 }
 
 /// How many of these commands have replies that fit one frame for certain. A value may double when it
-/// is encoded; the replies of writes are short.
-fn piece_len(commands: &[Command], entry_bytes_max: usize) -> usize {
+/// is encoded; all other replies are short.
+fn piece_len(commands: &[KeyCommand], entry_bytes_max: usize) -> usize {
     let reads_max = (FORWARDED_VALUES_BYTES_MAX / entry_bytes_max).max(1);
     let mut reads = 0;
-    let fits = |command: &&Command| {
-        reads += usize::from(!command.is_write());
+    let fits = |command: &&KeyCommand| {
+        reads += usize::from(command.answers_value());
         reads <= reads_max
     };
     commands.iter().take_while(fits).count().max(1)
 }
 
-async fn forward_piece(context: &Context, node: NodeId, codec: Codec, commands: Vec<Command>) -> Vec<Answer> {
+async fn forward_piece(
+    context: &Context,
+    node: NodeId,
+    codec: Codec,
+    commands: Vec<KeyCommand>,
+) -> Vec<Answer> {
     Counters::add(&context.counters.forwarded, commands.len());
     let Some(link) = context.peers.find(node).and_then(|peer| peer.link()) else {
         return commands.into_iter().map(Answer::Moved).collect();
@@ -343,12 +352,13 @@ async fn forward_piece(context: &Context, node: NodeId, codec: Codec, commands: 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::command::Op;
 
     #[test]
     fn a_forwarded_piece_asks_for_no_more_than_a_frame_can_answer() {
         let key = Bytes::from_static(b"k");
-        let get = Command::Get { key: key.clone() };
-        let set = Command::Set { key, value: Bytes::new() };
+        let get = KeyCommand::new(key.clone(), Op::Get);
+        let set = KeyCommand::set(key, Bytes::new());
         let batch = |gets: usize| vec![get.clone(); gets];
         assert_eq!(piece_len(&batch(1_000), 65_536), 64);
         assert_eq!(piece_len(&batch(1_000), 1 << 20), 4);

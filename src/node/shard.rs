@@ -22,7 +22,7 @@ use crate::cluster::serving::Outgoing;
 use crate::cluster::serving::Serving;
 use crate::cluster::view::View;
 use crate::command::Codec;
-use crate::command::Command;
+use crate::command::KeyCommand;
 use crate::node::context::Context;
 use crate::protocol;
 use crate::store::Partition;
@@ -33,8 +33,8 @@ use crate::store::ShardLimits;
 use crate::store::ShardStats;
 use crate::time::Version;
 
-/// How often old tombstones are dropped.
-const SWEEP_PERIOD: Duration = Duration::from_secs(1);
+/// How often old tombstones are dropped, and some of what has expired is cleared away.
+const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 /// How long a pull waits when its node can take no more.
 const PULL_PAUSE: Duration = Duration::from_millis(2);
 /// Partitions that are flushed in one step.
@@ -89,6 +89,8 @@ pub enum Message {
     List {
         /// Where to go on.
         cursor: ScanCursor,
+        /// So many slots are looked at.
+        visits_max: usize,
         /// Gets the keys, and where to go on.
         reply: oneshot::Sender<(Vec<bytes::Bytes>, Option<ScanCursor>)>,
     },
@@ -96,17 +98,17 @@ pub enum Message {
     Stats(oneshot::Sender<(ShardStats, usize)>),
     /// Go on with what takes long.
     Step,
-    /// Drop old tombstones.
+    /// Drop old tombstones and some of what has expired.
     Sweep,
 }
 
-/// Commands for one shard, each with a key.
+/// Commands for one shard.
 #[derive(Debug)]
 pub struct Batch {
     /// How to encode the replies.
     pub codec: Codec,
     /// In order.
-    pub commands: Vec<Command>,
+    pub commands: Vec<KeyCommand>,
     /// Gets the replies.
     pub reply: oneshot::Sender<Replies>,
 }
@@ -115,7 +117,7 @@ pub struct Batch {
 #[derive(Debug)]
 pub struct Replies {
     /// The batch's commands, so that what was not carried out can be tried elsewhere.
-    pub commands: Vec<Command>,
+    pub commands: Vec<KeyCommand>,
     /// One for each command.
     pub outcomes: Vec<Outcome>,
     /// The replies, encoded one after the other.
@@ -160,6 +162,7 @@ impl Actor for ShardActor {
     async fn pre_start(&self, myself: ActorRef<Message>, (): ()) -> Result<State, ActorProcessingErr> {
         let context = &self.context;
         let limits = ShardLimits {
+            entry_bytes_max: context.settings.text.entry_bytes_max,
             items_max: context.settings.store.items_max.map(|items| items.div_ceil(context.shards.len())),
             ..ShardLimits::new(context.settings.store.memory_bytes_max / context.shards.len())
         };
@@ -196,9 +199,10 @@ impl Actor for ShardActor {
             Message::StreamBroken(to) => serving.stream_broken(to),
             Message::Purge(partitions) => serving.purge(&partitions),
             Message::Flush(flush) => self.flush(&myself, flush, serving, &mut out),
-            Message::List { cursor, reply } => {
+            Message::List { cursor, visits_max, reply } => {
                 let mut keys = Vec::new();
-                let next = serving.list(cursor, now, |key| keys.push(bytes::Bytes::copy_from_slice(key)));
+                let next = serving
+                    .list(cursor, visits_max, now, |key| keys.push(bytes::Bytes::copy_from_slice(key)));
                 // Whoever listed may have gone.
                 let _ = reply.send((keys, next));
             }
@@ -226,10 +230,9 @@ impl ShardActor {
         let mut bytes = Vec::with_capacity(32 * commands.len());
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in &commands {
-            let verb = command.verb();
             let has_run = may_serve
                 && state.serving.run(command, now, out, |reply| {
-                    protocol::encode(codec, verb, reply, &mut bytes);
+                    protocol::encode(codec, reply, &mut bytes);
                 });
             outcomes.push(match has_run {
                 true => Outcome::Reply { end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) },

@@ -86,6 +86,16 @@ pub struct ScanCursor(pub(super) u32);
 impl ScanCursor {
     /// Before everything.
     pub const START: ScanCursor = ScanCursor(0);
+
+    /// The cursor with this raw representation.
+    pub const fn from_raw(raw: u32) -> Self {
+        Self(raw)
+    }
+
+    /// The raw representation; zero at the start.
+    pub const fn as_raw(self) -> u32 {
+        self.0
+    }
 }
 
 #[cfg(test)]

@@ -33,6 +33,9 @@ use crate::time::Version;
 pub struct ShardLimits {
     /// All memory, including what an empty shard takes (about 200 KB).
     pub memory_bytes_max: usize,
+    /// Bytes of a key and its value together that a command may write. Copies are not checked: what
+    /// another node has accepted is stored.
+    pub entry_bytes_max: usize,
     /// Values, if their number is bounded too. One is always kept.
     pub items_max: Option<usize>,
     /// The age at which a tombstone may go, by the time of its version.
@@ -47,6 +50,7 @@ impl ShardLimits {
     pub const fn new(memory_bytes_max: usize) -> Self {
         Self {
             memory_bytes_max,
+            entry_bytes_max: 65_536,
             items_max: None,
             tombstone_age_max: Duration::from_secs(600),
             tombstone_bytes_max: memory_bytes_max / 16,
@@ -102,6 +106,8 @@ pub struct Shard {
     /// Tombstones, by when they came here. That is nearly the order of their versions; where it is
     /// not, an old one waits behind a younger one, no longer than the greatest age again.
     tombstones: List,
+    /// How far the search for values past their deadline has come.
+    expired_up_to: ScanCursor,
     item_count: usize,
     tombstone_count: usize,
     tombstone_bytes: usize,
@@ -120,6 +126,7 @@ impl Shard {
             slab: Slab::new(),
             recency: List::new(),
             tombstones: List::new(),
+            expired_up_to: ScanCursor::START,
             item_count: 0,
             tombstone_count: 0,
             tombstone_bytes: 0,
@@ -311,8 +318,8 @@ impl Shard {
     /// Drops tombstones that are old enough, in `steps_max` steps at most. Returns how many steps
     /// it took: fewer than allowed means that nothing is left to do for now.
     ///
-    /// Values past their deadline are cleared away when they are read or evicted. Looking for them
-    /// belongs here too: a cursor over the slab that looks at some slots in each call.
+    /// Values past their deadline are cleared away when they are read or evicted, and by
+    /// [`Shard::expire_some`].
     pub fn sweep(&mut self, now: Timestamp, steps_max: usize) -> usize {
         for steps in 0..steps_max {
             match self.tombstones.oldest().filter(|index| self.is_old(self.slab.version(*index), now)) {
@@ -321,6 +328,24 @@ impl Shard {
             }
         }
         steps_max
+    }
+
+    /// Clears away values past their deadline that nobody has read since: looks at `visits_max` slots,
+    /// going on where the call before ended, and round again.
+    pub fn expire_some(&mut self, now: Timestamp, visits_max: usize) {
+        let mut expired: Vec<(Partition, Box<[u8]>)> = Vec::new();
+        let next = self.scan(self.expired_up_to, visits_max, |item| match item.content {
+            ItemContent::Value { .. } if item.content.at(now) == ItemContent::Deleted => {
+                expired.push((item.partition, item.key.into()));
+            }
+            ItemContent::Value { .. } | ItemContent::Deleted => {}
+        });
+        self.expired_up_to = next.unwrap_or(ScanCursor::START);
+        for (partition, key) in expired {
+            // Finding it is what clears it away.
+            let found = self.find_value(partition, &key, now);
+            debug_assert!(found.is_none(), "what has expired is not found");
+        }
     }
 
     /// Whether a tombstone of that version need not be kept.

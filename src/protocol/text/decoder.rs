@@ -6,9 +6,10 @@ use bytes::BytesMut;
 use memchr::memchr;
 use memchr::memchr2;
 
-use crate::command::Command;
 use crate::command::Refusal;
+use crate::command::TextForm;
 use crate::command::Verb;
+use crate::command::printable;
 use crate::protocol::Request;
 use crate::protocol::text::TextLimits;
 use crate::protocol::text::unescape;
@@ -31,14 +32,28 @@ impl TextDecoder {
         Self { limits, searched: 0, is_skipping: false }
     }
 
-    /// Takes the next request off the start of `input`; none: more bytes are needed. Between two
-    /// calls the caller may only append to `input`.
+    /// Whether the input begins with the first byte of a request, which decides its protocol: see
+    /// [`crate::protocol`]. Otherwise it begins with what is left of a line, or a part of one.
+    pub const fn is_between_lines(&self) -> bool {
+        self.searched == 0 && !self.is_skipping
+    }
+
+    /// Takes the next request off the start of `input`; none: more bytes are needed, or what comes
+    /// behind lines that were skipped begins with `*` and is no line. Between two calls the caller may
+    /// only append to `input`, unless this decoder is between lines.
     ///
     /// A key or value shares the memory of `input`, unless it had to be unescaped: who keeps it for
     /// long makes a copy. After `None`, `input` holds at most one line, which is not over its limit.
     pub fn decode(&mut self, input: &mut BytesMut) -> Option<Request> {
+        let mut has_skipped = false;
         loop {
-            if self.is_skipping && !self.skip_line(input) {
+            if self.is_skipping {
+                has_skipped = true;
+                if !self.skip_line(input) {
+                    return None;
+                }
+            }
+            if has_skipped && input.first() == Some(&b'*') {
                 return None;
             }
             let searched = self.searched.min(input.len());
@@ -51,9 +66,9 @@ impl TextDecoder {
             if line.len() > self.limits.line_bytes_max() {
                 return Some(self.line_too_long());
             }
-            match parse(line, self.limits.entry_bytes_max) {
-                Ok(Some(command)) => return Some(Request::Command(command)),
-                Ok(None) => {}
+            match parse(line) {
+                Ok(Some(request)) => return Some(request),
+                Ok(None) => has_skipped = true,
                 Err(refusal) => return Some(Request::Refused(refusal)),
             }
         }
@@ -94,66 +109,40 @@ fn content_bytes(line: &[u8]) -> usize {
     line.strip_suffix(b"\r").unwrap_or(line).len()
 }
 
-/// The command on a line; none: there are only blanks on it.
-fn parse(mut line: Bytes, entry_bytes_max: usize) -> Result<Option<Command>, Refusal> {
+/// What is asked for on a line; none: there are only blanks on it.
+fn parse(mut line: Bytes) -> Result<Option<Request>, Refusal> {
     skip_blanks(&mut line);
     if line.is_empty() {
         return Ok(None);
     }
-    let word = &line[..word_bytes(&line)];
-    let Some(verb) = Verb::from_word(word) else {
-        return Err(Refusal::UnknownCommand { name: printable(word) });
+    let name = line.split_to(word_bytes(&line));
+    let verb = Verb::find(&name).and_then(|verb| Some((verb, verb.text_form()?)));
+    let Some((verb, form)) = verb else {
+        return Err(Refusal::UnknownCommand { name: printable(&name) });
     };
-    line.advance(word.len());
-    let command = match verb {
-        Verb::Get => Command::Get { key: only_key(verb, line, entry_bytes_max)? },
-        Verb::Set => {
-            let (key, value) = key_and_value(verb, line, entry_bytes_max)?;
-            Command::Set { key, value }
+    let arguments = arguments(form, line).ok_or(Refusal::Usage { usage: form.usage })?;
+    Ok(Some(Request::Asked { verb, arguments }))
+}
+
+/// The arguments on the rest of a line; none: they are too few or too many.
+fn arguments(form: &TextForm, mut rest: Bytes) -> Option<Vec<Bytes>> {
+    let mut arguments = Vec::with_capacity(form.words + usize::from(form.has_value));
+    for _ in 0..form.words {
+        skip_blanks(&mut rest);
+        let word = rest.split_to(word_bytes(&rest));
+        if word.is_empty() {
+            return None;
         }
-        Verb::Delete => Command::Delete { key: only_key(verb, line, entry_bytes_max)? },
-        Verb::Keys => nothing_more(verb, &line, Command::Keys)?,
-        Verb::Flush => nothing_more(verb, &line, Command::Flush)?,
-        Verb::Ping => nothing_more(verb, &line, Command::Ping)?,
-        Verb::Exit => nothing_more(verb, &line, Command::Exit)?,
-        Verb::Help => nothing_more(verb, &line, Command::Help)?,
-        Verb::Nodes => nothing_more(verb, &line, Command::Nodes)?,
-        Verb::Ring => nothing_more(verb, &line, Command::Ring)?,
-        Verb::Stats => nothing_more(verb, &line, Command::Stats)?,
-    };
-    Ok(Some(command))
-}
-
-fn nothing_more(verb: Verb, rest: &[u8], command: Command) -> Result<Command, Refusal> {
-    if rest.iter().all(is_blank) { Ok(command) } else { Err(Refusal::usage_of(verb)) }
-}
-
-fn only_key(verb: Verb, mut rest: Bytes, entry_bytes_max: usize) -> Result<Bytes, Refusal> {
-    skip_blanks(&mut rest);
-    let key_bytes = word_bytes(&rest);
-    if key_bytes == 0 || !rest[key_bytes..].iter().all(is_blank) {
-        return Err(Refusal::usage_of(verb));
+        arguments.push(word);
     }
-    check_entry(key_bytes, entry_bytes_max)?;
-    rest.truncate(key_bytes);
-    Ok(rest)
-}
-
-fn key_and_value(verb: Verb, mut rest: Bytes, entry_bytes_max: usize) -> Result<(Bytes, Bytes), Refusal> {
-    skip_blanks(&mut rest);
-    let key = rest.split_to(word_bytes(&rest));
-    if key.is_empty() || rest.is_empty() {
-        return Err(Refusal::usage_of(verb));
+    if form.has_value {
+        // The one blank that ends the last word. All others belong to the value.
+        rest.try_get_u8().ok()?;
+        arguments.push(unescape(&rest));
+    } else if !rest.iter().all(is_blank) {
+        return None;
     }
-    // The one blank that ends the key. All others belong to the value.
-    rest.advance(1);
-    let value = unescape(&rest);
-    check_entry(key.len() + value.len(), entry_bytes_max)?;
-    Ok((key, value))
-}
-
-fn check_entry(bytes: usize, bytes_max: usize) -> Result<(), Refusal> {
-    if bytes > bytes_max { Err(Refusal::EntryTooLarge { bytes, bytes_max }) } else { Ok(()) }
+    Some(arguments)
 }
 
 fn is_blank(byte: &u8) -> bool {
@@ -168,31 +157,6 @@ fn skip_blanks(line: &mut Bytes) {
 /// How many bytes come before the first blank.
 fn word_bytes(line: &[u8]) -> usize {
     memchr2(b' ', b'\t', line).unwrap_or(line.len())
-}
-
-/// So many characters of an unknown word are repeated to the client.
-const NAME_CHARS_MAX: usize = 64;
-
-/// A word fit to be shown: control characters and bytes that are no UTF-8 as `\xHH`, shortened.
-fn printable(word: &[u8]) -> String {
-    let mut shown = word.utf8_chunks().flat_map(|chunk| {
-        let invalid = chunk.invalid().iter().map(|byte| hexadecimal(&[*byte]));
-        chunk.valid().chars().map(printable_char).chain(invalid)
-    });
-    let mut name: String = shown.by_ref().take(NAME_CHARS_MAX).collect();
-    if shown.next().is_some() {
-        name.push_str("...");
-    }
-    name
-}
-
-fn printable_char(character: char) -> String {
-    let text = character.to_string();
-    if character.is_control() { hexadecimal(text.as_bytes()) } else { text }
-}
-
-fn hexadecimal(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("\\x{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -224,16 +188,27 @@ mod tests {
         requests.remove(0)
     }
 
-    fn get(key: &'static [u8]) -> Request {
-        Request::Command(Command::Get { key: Bytes::from_static(key) })
+    fn asked(name: &str, arguments: &[&[u8]]) -> Request {
+        let verb = Verb::find(name.as_bytes()).unwrap();
+        let arguments = arguments.iter().map(|argument| Bytes::copy_from_slice(argument)).collect();
+        Request::Asked { verb, arguments }
     }
 
-    fn set(key: &'static [u8], value: &'static [u8]) -> Request {
-        Request::Command(Command::Set { key: Bytes::from_static(key), value: Bytes::from_static(value) })
+    fn get(key: &[u8]) -> Request {
+        asked("GET", &[key])
     }
 
-    fn usage(verb: Verb) -> Request {
-        Request::Refused(Refusal::usage_of(verb))
+    fn set(key: &[u8], value: &[u8]) -> Request {
+        asked("SET", &[key, value])
+    }
+
+    fn usage(name: &str) -> Request {
+        let verb = Verb::find(name.as_bytes()).unwrap();
+        Request::Refused(Refusal::Usage { usage: verb.text_form().unwrap().usage })
+    }
+
+    fn text_verbs() -> impl Iterator<Item = &'static Verb> {
+        Verb::all().filter(|verb| verb.text_form().is_some())
     }
 
     fn unknown(name: &str) -> Request {
@@ -247,8 +222,8 @@ mod tests {
         assert_eq!(decode_line(b"SET k\t\tv"), set(b"k", b"\tv"));
         assert_eq!(decode_line(b" \tSET \t k v"), set(b"k", b"v"));
         assert_eq!(decode_line(b"SET k "), set(b"k", b""));
-        assert_eq!(decode_line(b"SET k"), usage(Verb::Set));
-        assert_eq!(decode_line(b"SET "), usage(Verb::Set));
+        assert_eq!(decode_line(b"SET k"), usage("SET"));
+        assert_eq!(decode_line(b"SET "), usage("SET"));
     }
 
     #[test]
@@ -268,22 +243,37 @@ mod tests {
     #[test]
     fn command_words_are_read_in_any_case_and_may_be_followed_by_blanks() {
         assert_eq!(decode_line(b"gEt   key \t"), get(b"key"));
-        for verb in Verb::all() {
-            let arguments = verb.usage().strip_prefix(verb.name()).unwrap();
-            let line = format!("{}{arguments} ", verb.name().to_lowercase());
-            let Request::Command(command) = decode_line(line.as_bytes()) else { panic!("refused: {line}") };
-            assert_eq!(command.verb(), verb);
+        for verb in text_verbs() {
+            let usage = verb.text_form().unwrap().usage;
+            let arguments = usage.strip_prefix(verb.name()).unwrap();
+            let line = format!("{}{arguments}", verb.name().to_lowercase());
+            let Request::Asked { verb: found, .. } = decode_line(line.as_bytes()) else {
+                panic!("refused: {line}")
+            };
+            assert_eq!(found, verb);
         }
+        assert_eq!(decode_line(b" SETEX  k\t 10  v "), asked("SETEX", &[b"k", b"10", b" v "]));
+        assert_eq!(decode_line(b"EXPIRE k 10 "), asked("EXPIRE", &[b"k", b"10"]));
+    }
+
+    #[test]
+    fn a_command_that_is_no_part_of_this_protocol_is_unknown() {
+        assert_eq!(decode_line(b"MGET a b"), unknown("MGET"));
+        assert_eq!(decode_line(b"SCAN 0"), unknown("SCAN"));
     }
 
     #[test]
     fn every_command_with_too_many_or_too_few_words_is_answered_with_its_own_usage() {
-        for verb in Verb::all().filter(|verb| *verb != Verb::Set) {
-            let line = format!("{} one two", verb.name());
-            assert_eq!(decode_line(line.as_bytes()), usage(verb));
-        }
-        for verb in [Verb::Get, Verb::Set, Verb::Delete] {
-            assert_eq!(decode_line(verb.name().as_bytes()), usage(verb));
+        for verb in text_verbs() {
+            let form = verb.text_form().unwrap();
+            if !form.has_value {
+                let line = format!("{}{}", verb.name(), " x".repeat(form.words + 1));
+                assert_eq!(decode_line(line.as_bytes()), usage(verb.name()));
+            }
+            if form.words > 0 {
+                let line = format!("{}{}", verb.name(), " x".repeat(form.words - 1));
+                assert_eq!(decode_line(line.as_bytes()), usage(verb.name()));
+            }
         }
     }
 
@@ -298,16 +288,7 @@ mod tests {
 
     #[test]
     fn lines_with_nothing_on_them_are_ignored() {
-        assert_eq!(decode_all(SMALL, &[b"\n\r\n \t\nPING\n\n"]), vec![Request::Command(Command::Ping)]);
-    }
-
-    #[test]
-    fn an_entry_is_measured_after_unescaping() {
-        let too_large = |bytes| Request::Refused(Refusal::EntryTooLarge { bytes, bytes_max: 8 });
-        assert_eq!(decode_all(SMALL, &[b"SET k 1234567\n"]), vec![set(b"k", b"1234567")]);
-        assert_eq!(decode_all(SMALL, &[b"SET k 12345678\n"]), vec![too_large(9)]);
-        assert_eq!(decode_all(SMALL, &[br"SET k \n\n\n\n\n\n\n", b"\n"]), vec![set(b"k", b"\n\n\n\n\n\n\n")]);
-        assert_eq!(decode_all(SMALL, &[b"GET 123456789\n"]), vec![too_large(9)]);
+        assert_eq!(decode_all(SMALL, &[b"\n\r\n \t\nPING\n\n"]), vec![asked("PING", &[])]);
     }
 
     #[test]
@@ -315,8 +296,8 @@ mod tests {
         let limits = TextLimits::default();
         let mut line = b"SET k ".to_vec();
         escape(&vec![b'\n'; limits.entry_bytes_max - 1], &mut line);
-        let Request::Command(Command::Set { value, .. }) = decode_line(&line) else { panic!("refused") };
-        assert_eq!(value.len(), limits.entry_bytes_max - 1);
+        let Request::Asked { arguments, .. } = decode_line(&line) else { panic!("refused") };
+        assert_eq!(arguments[1].len(), limits.entry_bytes_max - 1);
     }
 
     #[test]
@@ -332,9 +313,9 @@ mod tests {
             assert_eq!(decoder.decode(&mut input), None);
         }
         input.extend_from_slice(b"the end\nPING\n");
-        assert_eq!(decoder.decode(&mut input), Some(Request::Command(Command::Ping)));
+        assert_eq!(decoder.decode(&mut input), Some(asked("PING", &[])));
         let whole = [vec![b'x'; bytes_max + 1], b"\nPING\n".to_vec()].concat();
-        assert_eq!(decode_all(SMALL, &[&whole]), vec![refused, Request::Command(Command::Ping)]);
+        assert_eq!(decode_all(SMALL, &[&whole]), vec![refused, asked("PING", &[])]);
     }
 
     #[test]
@@ -357,13 +338,46 @@ mod tests {
     }
 
     #[test]
+    fn it_is_between_lines_unless_a_line_has_begun() {
+        let mut decoder = TextDecoder::new(SMALL);
+        let mut input = BytesMut::new();
+        for (bytes, is_between) in [(&b""[..], true), (b"PI", false), (b"NG\r\n", true), (b" \n", true)] {
+            input.extend_from_slice(bytes);
+            while decoder.decode(&mut input).is_some() {}
+            assert_eq!(decoder.is_between_lines(), is_between, "{}", bytes.escape_ascii());
+        }
+        for (bytes, is_between) in [(&[b'x'; 100][..], false), (b"the end", false), (b"\n", true)] {
+            input.extend_from_slice(bytes);
+            while decoder.decode(&mut input).is_some() {}
+            assert_eq!(decoder.is_between_lines(), is_between, "{}", bytes.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_star_behind_lines_that_were_skipped_begins_no_line() {
+        let mut decoder = TextDecoder::new(SMALL);
+        let mut input = BytesMut::new();
+        for (bytes, is_refused) in
+            [(&b"\r\n \n*1\r\n"[..], false), (&[b'x'; 100], true), (b"\n\n*1\r\n", false)]
+        {
+            input.clear();
+            input.extend_from_slice(bytes);
+            assert_eq!(decoder.decode(&mut input).is_some(), is_refused);
+            if !is_refused {
+                assert!(decoder.is_between_lines());
+                assert_eq!(&input[..], b"*1\r\n");
+            }
+        }
+    }
+
+    #[test]
     fn a_key_and_a_value_without_escapes_are_not_copied() {
         let mut input = BytesMut::from(&b"SET key C:\\temp\n"[..]);
         let start = input.as_ptr();
         let request = TextDecoder::new(TextLimits::default()).decode(&mut input);
-        let Some(Request::Command(Command::Set { key, value })) = request else { panic!("refused") };
-        assert_eq!(key.as_ptr(), start.wrapping_add(4));
-        assert_eq!(value.as_ptr(), start.wrapping_add(8));
+        let Some(Request::Asked { arguments, .. }) = request else { panic!("refused") };
+        assert_eq!(arguments[0].as_ptr(), start.wrapping_add(4));
+        assert_eq!(arguments[1].as_ptr(), start.wrapping_add(8));
     }
 
     /// Bytes in which commands, line ends and overlong lines are likely.
@@ -404,8 +418,7 @@ mod tests {
         fn every_value_written_escaped_is_read_back(value in proptest::collection::vec(any::<u8>(), 0..200)) {
             let mut line = b"SET k ".to_vec();
             escape(&value, &mut line);
-            let expected = Command::Set { key: Bytes::from_static(b"k"), value: value.into() };
-            prop_assert_eq!(decode_line(&line), Request::Command(expected));
+            prop_assert_eq!(decode_line(&line), set(b"k", &value));
         }
     }
 }

@@ -2,14 +2,13 @@
 
 use crate::command::Refusal;
 use crate::command::Reply;
-use crate::command::Verb;
 use crate::protocol::text::escape;
 
 const ABSENT: &[u8] = b"ERROR: Key not found\n";
 const DONE: &[u8] = b"OK\n";
 
-/// Appends the reply to a command of this verb.
-pub fn encode(verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
+/// Appends a reply.
+pub fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
     match reply {
         Reply::Done => out.extend_from_slice(DONE),
         Reply::Value(value) => {
@@ -17,8 +16,7 @@ pub fn encode(verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
             out.push(b'\n');
         }
         Reply::Absent => out.extend_from_slice(ABSENT),
-        // Of all that deletes, only DELETE names the key that must have been there.
-        Reply::Deleted(0) if verb == Verb::Delete => out.extend_from_slice(ABSENT),
+        Reply::Deleted(0) => out.extend_from_slice(ABSENT),
         Reply::Deleted(_) => out.extend_from_slice(DONE),
         Reply::Integer(number) => out.extend_from_slice(format!("{number}\n").as_bytes()),
         Reply::Word(word) => {
@@ -30,13 +28,13 @@ pub fn encode(verb: Verb, reply: &Reply<'_>, out: &mut Vec<u8>) {
             out.push(b'\n');
         }
         Reply::List(replies) => {
-            replies.iter().for_each(|reply| encode(verb, reply, out));
+            replies.iter().for_each(|reply| encode(reply, out));
             encode_end(replies.len() as u64, out);
         }
         Reply::Map(pairs) => {
             for (name, value) in pairs {
-                encode(verb, name, out);
-                encode(verb, value, out);
+                encode(name, out);
+                encode(value, out);
             }
             encode_end(pairs.len() as u64 * 2, out);
         }
@@ -85,34 +83,33 @@ pub fn encode_end(count: u64, out: &mut Vec<u8>) {
 mod tests {
     use super::*;
 
-    fn encoded(verb: Verb, reply: Reply<'_>) -> String {
+    fn encoded(reply: Reply<'_>) -> String {
         let mut out = Vec::new();
-        encode(verb, &reply, &mut out);
+        encode(&reply, &mut out);
         String::from_utf8(out).unwrap()
     }
 
     #[test]
     fn a_reply_is_a_line() {
-        assert_eq!(encoded(Verb::Set, Reply::Done), "OK\n");
-        assert_eq!(encoded(Verb::Get, Reply::Value(b"two\nlines")), "two\\nlines\n");
-        assert_eq!(encoded(Verb::Get, Reply::Value(b"")), "\n");
-        assert_eq!(encoded(Verb::Get, Reply::Absent), "ERROR: Key not found\n");
-        assert_eq!(encoded(Verb::Ping, Reply::Pong), "PONG\n");
-        assert_eq!(encoded(Verb::Exit, Reply::Goodbye), "Goodbye!\n");
+        assert_eq!(encoded(Reply::Done), "OK\n");
+        assert_eq!(encoded(Reply::Value(b"two\nlines")), "two\\nlines\n");
+        assert_eq!(encoded(Reply::Value(b"")), "\n");
+        assert_eq!(encoded(Reply::Absent), "ERROR: Key not found\n");
+        assert_eq!(encoded(Reply::Pong), "PONG\n");
+        assert_eq!(encoded(Reply::Goodbye), "Goodbye!\n");
     }
 
     #[test]
-    fn deleting_nothing_is_an_error_of_delete_and_not_of_flush() {
-        assert_eq!(encoded(Verb::Delete, Reply::Deleted(1)), "OK\n");
-        assert_eq!(encoded(Verb::Delete, Reply::Deleted(0)), "ERROR: Key not found\n");
-        assert_eq!(encoded(Verb::Flush, Reply::Deleted(0)), "OK\n");
+    fn deleting_nothing_is_an_error() {
+        assert_eq!(encoded(Reply::Deleted(1)), "OK\n");
+        assert_eq!(encoded(Reply::Deleted(0)), "ERROR: Key not found\n");
     }
 
     #[test]
     fn several_lines_end_with_their_number_and_cannot_hold_a_line_end() {
-        assert_eq!(encoded(Verb::Stats, Reply::Lines(Vec::new())), "END 0\n");
+        assert_eq!(encoded(Reply::Lines(Vec::new())), "END 0\n");
         let lines = vec!["node a".to_owned(), "b\nEND 9".to_owned()];
-        assert_eq!(encoded(Verb::Nodes, Reply::Lines(lines)), "node a\nb\\nEND 9\nEND 2\n");
+        assert_eq!(encoded(Reply::Lines(lines)), "node a\nb\\nEND 9\nEND 2\n");
     }
 
     #[test]
@@ -127,7 +124,7 @@ mod tests {
     #[test]
     fn every_refusal_is_one_error_line() {
         let refusals = [
-            (Refusal::usage_of(Verb::Set), "Usage: SET <key> <value>"),
+            (Refusal::Usage { usage: "SET <key> <value>" }, "Usage: SET <key> <value>"),
             (Refusal::UnknownCommand { name: "X".to_owned() }, "Unknown command: X"),
             (Refusal::EntryTooLarge { bytes: 9, bytes_max: 8 }, "key and value have 9 bytes, the limit is 8"),
             (Refusal::LineTooLong { bytes_max: 80 }, "line is longer than the limit of 80 bytes"),
@@ -143,7 +140,7 @@ mod tests {
             (Refusal::Unknown, "the node that served the command was lost, it may or may not have run"),
         ];
         for (refusal, text) in refusals {
-            assert_eq!(encoded(Verb::Set, Reply::Refused(refusal)), format!("ERROR: {text}\n"));
+            assert_eq!(encoded(Reply::Refused(refusal)), format!("ERROR: {text}\n"));
         }
     }
 }

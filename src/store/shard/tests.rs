@@ -424,3 +424,21 @@ fn a_scan_shows_values_deadlines_and_tombstones_as_the_changes_they_came_from() 
     assert_eq!(seen, changes);
     assert_eq!(next.and_then(|cursor| shard.scan(cursor, 1, |_| panic!("there were three"))), None);
 }
+
+#[test]
+fn values_that_nobody_reads_are_cleared_away_after_their_deadline_some_at_a_time() {
+    let mut shard = shard();
+    let deadline = Timestamp::from_millis(NOW.as_millis() + 100);
+    for number in 0..10 {
+        let change = set_until(&format!("expires-{number}"), number, "v", deadline);
+        assert_eq!(shard.apply(partition(0), &change, NOW), Applied::Newer);
+    }
+    assert_eq!(shard.apply(partition(0), &set("stays", 50, "v"), NOW), Applied::Newer);
+    shard.expire_some(Timestamp::from_millis(deadline.as_millis() - 1), 1_000);
+    assert_eq!(shard.len(), 11);
+    shard.expire_some(deadline, 4);
+    assert_eq!(shard.len(), 7);
+    // Round again, as often as it takes.
+    (0..3).for_each(|_| shard.expire_some(deadline, 5));
+    assert_eq!((shard.len(), shard.tombstone_count(), shard.stats().expirations), (1, 10, 10));
+}

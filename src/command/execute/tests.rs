@@ -1,0 +1,339 @@
+use super::*;
+use crate::command::Command;
+use crate::command::parse;
+use crate::store::ShardLimits;
+
+const START: u64 = 1_000_000;
+
+/// A shard in which commands run as they are written, at a time of the test's own.
+struct Bench {
+    shard: Shard,
+    clock: Clock,
+    now: u64,
+    changes: Vec<Change>,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let limits = ShardLimits { entry_bytes_max: 64, ..ShardLimits::new(4 << 20) };
+        Self { shard: Shard::new(limits, 1), clock: Clock::default(), now: START, changes: Vec::new() }
+    }
+
+    /// The reply in words: a value as it is, a number, `(nil)`, or an error behind its code.
+    fn run(&mut self, line: &str) -> String {
+        let words: Vec<Bytes> = line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
+        let now = Timestamp::from_millis(self.now);
+        let command = match parse(&words, now, 64) {
+            Ok(Command::Key(command)) => command,
+            Ok(other) => panic!("{line}: {other:?}"),
+            Err(refusal) => return format!("ERR {refusal}"),
+        };
+        let partition = Partition::of(&command.key.0);
+        let executed = execute(&command, partition, &mut self.shard, &mut self.clock, now);
+        let reply = match executed.reply {
+            Reply::Done => "OK".to_owned(),
+            Reply::Absent => "(nil)".to_owned(),
+            Reply::Value(value) => String::from_utf8(value.to_vec()).unwrap(),
+            Reply::Bytes(value) if value.is_empty() => "(empty)".to_owned(),
+            Reply::Bytes(value) => String::from_utf8(value).unwrap(),
+            Reply::Integer(number) => number.to_string(),
+            Reply::Deleted(number) => number.to_string(),
+            Reply::Word(word) => word.to_owned(),
+            Reply::Refused(refusal) => format!("ERR {refusal}"),
+            other => panic!("{line}: {other:?}"),
+        };
+        self.changes = executed.changes;
+        reply
+    }
+
+    /// Commands and their replies in turn, in lines of `command => reply`. An exclamation mark before
+    /// a command: it changes something. A number alone: so many milliseconds pass.
+    fn play(script: &str) {
+        let mut bench = Self::new();
+        for line in script.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            if let Ok(millis) = line.parse::<u64>() {
+                bench.now += millis;
+                continue;
+            }
+            let (command, expected) = line.split_once(" => ").unwrap();
+            let changes_something = command.starts_with('!');
+            assert_eq!(bench.run(command.trim_start_matches('!')), expected, "{line}");
+            assert_eq!(!bench.changes.is_empty(), changes_something, "{line}");
+        }
+    }
+}
+
+#[test]
+fn set_keeps_its_conditions_and_answers_as_asked() {
+    Bench::play(
+        "SET k v XX => (nil)
+         !SET k v NX => OK
+         SET k w NX => (nil)
+         SET k w NX GET => v
+         !SET k w XX GET => v
+         !GETSET k x => w
+         SETNX k y => 0
+         GET k => x
+         !GETSET new y => (nil)
+         !SETNX newer y => 1
+         SET absent y XX GET => (nil)
+         EXISTS absent => 0",
+    );
+}
+
+#[test]
+fn a_value_is_gone_at_its_deadline_and_not_before() {
+    Bench::play(
+        "!SET k v PX 100 => OK
+         99
+         GET k => v
+         PTTL k => 1
+         1
+         GET k => (nil)
+         TTL k => -2
+         EXISTS k => 0
+         !SETEX k 10 v => OK
+         TTL k => 10
+         400
+         TTL k => 10
+         200
+         TTL k => 9
+         !SET k v KEEPTTL => OK
+         PTTL k => 9400
+         !SET k v => OK
+         TTL k => -1
+         !SET k v PXAT 1 => OK
+         GET k => (nil)",
+    );
+}
+
+#[test]
+fn an_expiry_is_changed_on_its_conditions() {
+    Bench::play(
+        "EXPIRE k 10 => 0
+         !SET k v => OK
+         EXPIRE k 10 XX => 0
+         EXPIRE k 10 GT => 0
+         EXPIRE k 10 XX LT => 0
+         !EXPIRE k 10 LT => 1
+         EXPIRE k 20 NX => 0
+         EXPIRE k 20 LT => 0
+         EXPIRE k 5 GT => 0
+         !EXPIRE k 20 GT => 1
+         !EXPIRE k 15 XX => 1
+         EXPIRETIME k => 1015
+         PEXPIRETIME k => 1015000
+         !PERSIST k => 1
+         PERSIST k => 0
+         PERSIST absent => 0
+         !EXPIRE k 30 NX => 1
+         !EXPIRE k -1 => 1
+         EXISTS k => 0
+         !SET k v => OK
+         !PEXPIREAT k 5 => 1
+         GET k => (nil)",
+    );
+}
+
+#[test]
+fn getex_and_getdel_answer_with_the_value() {
+    Bench::play(
+        "GETEX k EX 10 => (nil)
+         GETDEL k => (nil)
+         !SET k v => OK
+         GETEX k => v
+         GETEX k PERSIST => v
+         !GETEX k EX 10 => v
+         TTL k => 10
+         GETEX k => v
+         TTL k => 10
+         !GETEX k PERSIST => v
+         TTL k => -1
+         !GETEX k PXAT 1 => v
+         EXISTS k => 0
+         !SET k v => OK
+         !GETDEL k => v
+         GET k => (nil)",
+    );
+}
+
+#[test]
+fn whole_numbers_are_counted_with_and_never_overflow() {
+    Bench::play(
+        "!INCR k => 1
+         !INCRBY k 41 => 42
+         !DECR k => 41
+         !DECRBY k 50 => -9
+         !SET k 9223372036854775807 EX 10 => OK
+         INCR k => ERR increment or decrement would overflow
+         !DECR k => 9223372036854775806
+         TTL k => 10
+         !SET k -9223372036854775808 => OK
+         DECR k => ERR increment or decrement would overflow
+         !SET k 1.5 => OK
+         INCR k => ERR value is not an integer or out of range
+         !SET k 01 => OK
+         INCR k => ERR value is not an integer or out of range
+         GET k => 01",
+    );
+}
+
+#[test]
+fn decimal_numbers_are_counted_with_and_keep_their_expiry() {
+    Bench::play(
+        "!INCRBYFLOAT k 10.5 => 10.5
+         !INCRBYFLOAT k 0.1 => 10.6
+         !INCRBYFLOAT k -5 => 5.6
+         !SET k 5.0e3 EX 10 => OK
+         !INCRBYFLOAT k 2.0e2 => 5200
+         TTL k => 10
+         !SET k abc => OK
+         INCRBYFLOAT k 1 => ERR value is not a valid float
+         !SET k 1e308 => OK
+         INCRBYFLOAT k 1.7e308 => ERR increment would produce NaN or Infinity",
+    );
+}
+
+#[test]
+fn parts_of_values_are_read_and_written() {
+    Bench::play(
+        "!APPEND k Hello => 5
+         !APPEND k World => 10
+         STRLEN k => 10
+         STRLEN absent => 0
+         GETRANGE k 0 3 => Hell
+         GETRANGE k -3 -1 => rld
+         GETRANGE k 0 -1 => HelloWorld
+         SUBSTR k 8 100 => ld
+         GETRANGE k 5 3 => (empty)
+         GETRANGE k 20 30 => (empty)
+         GETRANGE k -100 1 => He
+         GETRANGE k -1 -5 => (empty)
+         GETRANGE k -100 -50 => H
+         GETRANGE absent 0 -1 => (empty)
+         !SETRANGE k 5 Redis => 10
+         GET k => HelloRedis
+         !SETRANGE k 9 sss => 12
+         !SETRANGE new 2 x => 3
+         !SETEX k 10 v => OK
+         !APPEND k w => 2
+         !SETRANGE k 0 x => 2
+         TTL k => 10",
+    );
+}
+
+#[test]
+fn an_empty_range_neither_makes_a_key_nor_changes_one() {
+    let mut bench = Bench::new();
+    assert_eq!(bench.run("SETRANGE k 5 "), "0");
+    assert_eq!(bench.run("EXISTS k"), "0");
+    bench.run("SET k v");
+    assert_eq!(bench.run("SETRANGE k 5 "), "1");
+    assert!(bench.changes.is_empty());
+    assert_eq!(bench.run("APPEND new "), "0");
+    assert_eq!(bench.run("EXISTS new"), "1");
+}
+
+#[test]
+fn nothing_grows_beyond_the_largest_entry() {
+    let mut bench = Bench::new();
+    bench.run(&format!("SET k {}", "x".repeat(63)));
+    for line in
+        ["APPEND k x", "SETRANGE k 63 x", "SETRANGE k 4294967295 x", "SETRANGE k 9223372036854775807 x"]
+    {
+        assert!(bench.run(line).starts_with("ERR key and value have "), "{line}");
+        assert!(bench.changes.is_empty());
+    }
+    assert_eq!(bench.run("STRLEN k"), "63");
+    assert_eq!(bench.run("RENAME k {k}longer"), "ERR key and value have 72 bytes, the limit is 64");
+    assert_eq!(bench.run("STRLEN k"), "63");
+}
+
+#[test]
+fn keys_are_deleted_counted_and_named() {
+    Bench::play(
+        "DEL k => 0
+         TYPE k => none
+         TOUCH k => 0
+         !SET k v => OK
+         TYPE k => string
+         TOUCH k => 1
+         !DEL k => 1
+         DEL k => 0
+         OBJECT ENCODING k => (nil)
+         !SET k 12 => OK
+         OBJECT ENCODING k => int
+         !SET k short => OK
+         OBJECT ENCODING k => embstr
+         !SET k 012345678901234567890123456789012345678901234 => OK
+         OBJECT ENCODING k => raw
+         MEMORY USAGE absent => (nil)
+         MEMORY USAGE k SAMPLES 5 => 102",
+    );
+}
+
+#[test]
+fn a_renamed_key_takes_its_expiry_along() {
+    Bench::play(
+        "RENAME {k}a {k}b => ERR no such key
+         !SET {k}a 1 EX 10 => OK
+         !SET {k}b 2 => OK
+         RENAMENX {k}a {k}b => 0
+         !RENAME {k}a {k}b => OK
+         GET {k}b => 1
+         TTL {k}b => 10
+         EXISTS {k}a => 0
+         !RENAMENX {k}b {k}c => 1
+         RENAME {k}c {k}c => OK
+         GET {k}c => 1",
+    );
+    let mut bench = Bench::new();
+    bench.run("SET {k}a 1");
+    bench.run("RENAME {k}a {k}b");
+    let changed: Vec<(&[u8], bool)> =
+        bench.changes.iter().map(|change| (&change.key[..], change.content == Content::Deleted)).collect();
+    assert_eq!(changed, [(&b"{k}b"[..], false), (b"{k}a", true)]);
+    assert!(bench.changes[0].version < bench.changes[1].version);
+}
+
+#[test]
+fn several_keys_are_set_at_once_or_not_at_all() {
+    Bench::play(
+        "!MSETNX {k}a 1 {k}b 2 => 1
+         MSETNX {k}c 3 {k}b 4 => 0
+         EXISTS {k}c => 0
+         MSETNX {k}b 3 {k}d 4 => 0
+         EXISTS {k}d => 0
+         GET {k}b => 2
+         !MSETNX {k}e 1 {k}e 2 => 1
+         GET {k}e => 2",
+    );
+}
+
+#[test]
+fn a_change_is_what_the_other_copies_need_and_later_than_the_one_before() {
+    let mut bench = Bench::new();
+    bench.run("SET k v EX 10");
+    let set = bench.changes.remove(0);
+    let expires_at = Some(Timestamp::from_millis(START + 10_000));
+    assert_eq!(set.content, Content::Value { bytes: Bytes::from_static(b"v"), expires_at });
+    bench.run("APPEND k w");
+    let append = bench.changes.remove(0);
+    assert_eq!(append.content, Content::Value { bytes: Bytes::from_static(b"vw"), expires_at });
+    bench.run("DEL k");
+    let delete = bench.changes.remove(0);
+    assert_eq!(delete.content, Content::Deleted);
+    assert!(set.version < append.version && append.version < delete.version);
+}
+
+#[test]
+fn a_value_that_fits_no_shard_is_refused_with_the_limit() {
+    let limits = ShardLimits { entry_bytes_max: usize::MAX, ..ShardLimits::new(4 << 20) };
+    let mut shard = Shard::new(limits, 1);
+    let command = KeyCommand::set(Bytes::from_static(b"k"), vec![0; 8 << 20].into());
+    let partition = Partition::of(b"k");
+    let now = Timestamp::from_millis(START);
+    let executed = execute(&command, partition, &mut shard, &mut Clock::default(), now);
+    assert!(matches!(executed.reply, Reply::Refused(Refusal::NoMemory { .. })));
+    assert!(executed.changes.is_empty());
+}

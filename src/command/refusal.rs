@@ -1,0 +1,217 @@
+//! Why a command was not carried out, in the words that a client reads.
+
+/// Why a request was not carried out. Its text is what a client reads.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A command with the wrong number of words; nothing was done.
+    #[error("Usage: {usage}")]
+    Usage {
+        /// How it is written, such as `SET <key> <value>`.
+        usage: &'static str,
+    },
+    /// The words make no sense, or not with what is stored; nothing was done.
+    #[error(transparent)]
+    Invalid(#[from] Invalid),
+    /// No command has this name; nothing was done.
+    #[error("Unknown command: {name}")]
+    UnknownCommand {
+        /// The word as the client wrote it: printable, shortened.
+        name: String,
+    },
+    /// Key and value together are over the limit; nothing was done.
+    #[error("key and value have {bytes} bytes, the limit is {bytes_max}")]
+    EntryTooLarge {
+        /// What the client sent.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// A line is over its limit; it was skipped to its end, nothing was done.
+    #[error("line is longer than the limit of {bytes_max} bytes")]
+    LineTooLong {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The entry does not fit the memory of its shard; nothing was done.
+    #[error("entry of {bytes} bytes does not fit the memory of a shard, {bytes_max} bytes")]
+    NoMemory {
+        /// What the entry needs.
+        bytes: usize,
+        /// What a shard has.
+        bytes_max: usize,
+    },
+    /// No primary could be reached in time. The command has not run, unless it had reached a node that
+    /// was lost then; only what may be repeated is tried again after that.
+    #[error("no node could serve partition {partition} within {waited_ms} ms, try again")]
+    NoPrimary {
+        /// The partition asked for.
+        partition: u16,
+        /// How long the node waited.
+        waited_ms: u64,
+    },
+    /// Too many requests are waiting for a primary to be replaced; as above.
+    #[error("{waiting} requests already wait for a failover, try again")]
+    TooManyWaiting {
+        /// How many wait.
+        waiting: usize,
+    },
+    /// The ring changed while keys were listed; what was listed is there, but some may be missing.
+    #[error("the ring changed while {count} keys were listed, some may be missing or listed twice")]
+    Incomplete {
+        /// How many were listed.
+        count: u64,
+    },
+    /// The reply would be longer than a node may hold for one client; a reading command changed nothing.
+    #[error("the reply is longer than the limit of {bytes_max} bytes")]
+    ReplyTooLong {
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// The node that had the command was lost and the command must not be repeated.
+    #[error("the node that served the command was lost, it may or may not have run")]
+    Unknown,
+}
+
+/// A mistake that Redis knows too. Its text is that of Redis 7, which clients recognise.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Invalid {
+    /// The words are in no order that the command knows.
+    #[error("syntax error")]
+    Syntax,
+    /// A word, or a value that is to be counted with, is no whole number of 64 bits.
+    #[error("value is not an integer or out of range")]
+    NotInteger,
+    /// A number that must not be below zero is.
+    #[error("value is out of range, must be positive")]
+    NotPositive,
+    /// A word, or a value that is to be counted with, is no number.
+    #[error("value is not a valid float")]
+    NotFloat,
+    /// The sum of two numbers would be none.
+    #[error("increment would produce NaN or Infinity")]
+    NotFinite,
+    /// A sum of whole numbers would not fit 64 bits.
+    #[error("increment or decrement would overflow")]
+    Overflow,
+    /// The number to be subtracted cannot be negated.
+    #[error("decrement would overflow")]
+    DecrementOverflow,
+    /// An expiry in no time that can be told.
+    #[error("invalid expire time in '{command}' command")]
+    ExpireTime {
+        /// The command, in small letters.
+        command: String,
+    },
+    /// Conditions for an expiry that exclude each other.
+    #[error("NX and XX, GT or LT options at the same time are not compatible")]
+    ExpireIfNoneAndOther,
+    /// As above.
+    #[error("GT and LT options at the same time are not compatible")]
+    ExpireIfGreaterAndLess,
+    /// A condition that does not exist.
+    #[error("Unsupported option {option}")]
+    Option {
+        /// As the client wrote it: printable, shortened.
+        option: String,
+    },
+    /// There is nothing to be renamed.
+    #[error("no such key")]
+    NoSuchKey,
+    /// An offset below zero.
+    #[error("offset is out of range")]
+    Offset,
+    /// A cursor that is no number.
+    #[error("invalid cursor")]
+    Cursor,
+    /// Too few or too many words.
+    #[error("wrong number of arguments for '{command}' command")]
+    WordCount {
+        /// The command, in small letters.
+        command: String,
+    },
+    /// A part of a command that does not exist.
+    #[error("unknown subcommand '{name}'. Try {command} HELP.")]
+    Subcommand {
+        /// The command, in capitals.
+        command: &'static str,
+        /// As the client wrote it: printable, shortened.
+        name: String,
+    },
+    /// Keys of one command that must be kept together are not.
+    #[error("Keys in request don't hash to the same slot")]
+    CrossSlot,
+    /// There is only database zero.
+    #[error("DB index is out of range")]
+    Database,
+    /// HELLO with a version that is no number.
+    #[error("Protocol version is not an integer or out of range")]
+    VersionNotInteger,
+    /// HELLO with a version that is not spoken here.
+    #[error("unsupported protocol version")]
+    Version,
+    /// HELLO with a word that it does not know.
+    #[error("Syntax error in HELLO option '{option}'")]
+    HelloOption {
+        /// As the client wrote it: printable, shortened.
+        option: String,
+    },
+    /// There are no passwords here.
+    #[error(
+        "AUTH <password> called without any password configured for the default user. \
+         Are you sure your configuration is correct?"
+    )]
+    NoPassword,
+    /// A name of a client with blanks in it.
+    #[error("Client names cannot contain spaces, newlines or special characters.")]
+    ClientName,
+    /// COMMAND GETKEYS with a command that does not exist.
+    #[error("Invalid command specified")]
+    NoCommand,
+    /// COMMAND GETKEYS with a command of too few or too many words.
+    #[error("Invalid number of arguments specified for command")]
+    WordCountSpecified,
+    /// COMMAND GETKEYS with a command that has no keys.
+    #[error("The command has no key arguments")]
+    NoKeys,
+    /// A setting that cannot be changed while the node runs.
+    #[error("CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")]
+    Immutable {
+        /// As the client wrote it: printable, shortened.
+        name: String,
+    },
+}
+
+impl Invalid {
+    /// The word that stands before the text in RESP: clients go by it.
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::CrossSlot => "CROSSSLOT",
+            Self::Version => "NOPROTO",
+            Self::Syntax
+            | Self::NotInteger
+            | Self::NotPositive
+            | Self::NotFloat
+            | Self::NotFinite
+            | Self::Overflow
+            | Self::DecrementOverflow
+            | Self::ExpireTime { .. }
+            | Self::ExpireIfNoneAndOther
+            | Self::ExpireIfGreaterAndLess
+            | Self::Option { .. }
+            | Self::NoSuchKey
+            | Self::Offset
+            | Self::Cursor
+            | Self::WordCount { .. }
+            | Self::Subcommand { .. }
+            | Self::Database
+            | Self::VersionNotInteger
+            | Self::HelloOption { .. }
+            | Self::NoPassword
+            | Self::ClientName
+            | Self::NoCommand
+            | Self::WordCountSpecified
+            | Self::NoKeys
+            | Self::Immutable { .. } => "ERR",
+        }
+    }
+}
