@@ -152,7 +152,14 @@ impl Connection {
     /// Answers all complete requests that have been read. False: the client wants to go, or has to.
     async fn serve_input(&mut self) -> io::Result<bool> {
         loop {
-            let Some(batch) = self.next_batch() else { return Ok(true) };
+            let before = self.next_codec();
+            let Some(batch) = self.next_batch() else {
+                // Blank lines may stand before a request in the other protocol.
+                if self.next_codec() == before {
+                    return Ok(true);
+                }
+                continue;
+            };
             let codec = batch.codec;
             self.answer(codec, batch.items, batch.commands).await;
             match batch.last {
