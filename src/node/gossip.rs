@@ -220,7 +220,8 @@ impl Gossip {
                 Output::Rejoined(identity) => self.tell(placement::Message::Rejoined(identity)),
                 Output::Stalled { for_ } => debug!(late_ms = for_.as_millis(), "gossip timers were late"),
                 Output::Alone => info!("no other member is left"),
-                Output::Joined => self.tell(placement::Message::Joined),
+                // Placement waits for a link: whoever is behind it tells all that it knows.
+                Output::Joined => debug!("another member is known"),
             }
         }
     }

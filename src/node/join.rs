@@ -40,8 +40,8 @@ pub async fn run(context: Arc<Context>) {
             has_given_up = true;
             if is_alone(&context) {
                 warn!(waited_ms = settings.join_wait_max.as_millis(), "no seed answers, starting alone");
-                context.placement.cast(placement::Message::GaveUpJoining);
             }
+            context.placement.cast(placement::Message::GaveUpJoining);
         }
         tokio::time::sleep(if has_given_up { ASK_PERIOD_LATER } else { ASK_PERIOD }).await;
     }

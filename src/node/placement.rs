@@ -32,8 +32,6 @@ use crate::time::Moment;
 /// What has happened.
 #[derive(Debug)]
 pub enum Message {
-    /// Membership knows another node.
-    Joined,
     /// All seeds were tried in vain.
     GaveUpJoining,
     /// A member lives.
@@ -143,7 +141,7 @@ impl Actor for PlacementActor {
         let mut out = Vec::new();
         let placement = &mut state.placement;
         match message {
-            Message::Joined | Message::GaveUpJoining => placement.joined(now, &mut out),
+            Message::GaveUpJoining => placement.joined(now, &mut out),
             Message::Alive(identity) => {
                 info!(member = %placement.name_of(identity.node), node = %identity, "member joined");
                 self.connect(identity).await;

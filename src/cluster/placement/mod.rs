@@ -181,7 +181,8 @@ impl Placement {
         own.chain(self.peers.live_records()).map(|record| Record::clone(record)).collect()
     }
 
-    /// This node has joined a cluster, or has given up on all its seeds: it may claim partitions.
+    /// This node has given up on all its seeds: it may claim partitions. One that was found by a single
+    /// member of a cluster must not do so before it has heard of the others.
     pub fn joined(&mut self, now: Moment, out: &mut Vec<Output>) {
         self.is_joined = true;
         self.settle(now, out);
@@ -265,8 +266,10 @@ impl Placement {
         self.settle(now, out);
     }
 
-    /// Our link to a node is up again: what was asked of it may not have arrived.
+    /// Our link to a node is up: it has told us of all members that it knows, so we have joined. What
+    /// was asked of it before may not have arrived.
     pub fn link_up(&mut self, node: NodeId, now: Moment, out: &mut Vec<Output>) {
+        self.is_joined = true;
         let id = self.next_pull_id();
         if let Some(pulling) = self.pulls.get_mut(&node) {
             pulling.id = id;

@@ -349,6 +349,27 @@ fn a_node_that_joins_does_not_take_empty_what_a_member_holds_that_it_only_heard_
 }
 
 #[test]
+fn a_node_that_was_found_by_one_member_claims_nothing_before_that_has_told_of_the_others() {
+    let mut net = Net::new(1);
+    for number in 0..3 {
+        let node = net.spawn(number, 1);
+        net.nodes.push(node);
+    }
+    let (finder, holder) = (net.nodes[1].identity, net.nodes[2].identity);
+    let full = Record { synced: PartitionSet::full(), ..record(holder, "node-2".into()) };
+    net.act(0, |placement, now, out| {
+        placement.record_arrived(record(finder, "node-1".into()), now, out);
+        placement.member_alive(finder, now, out);
+    });
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+    net.act(0, |placement, now, out| {
+        placement.record_arrived(full, now, out);
+        placement.link_up(finder.node, now, out);
+    });
+    assert!(net.nodes[0].placement.record().synced.is_empty());
+}
+
+#[test]
 fn nodes_that_join_take_their_share_by_planned_moves() {
     let net = Net::with_nodes(7, 4);
     net.assert_settled();
