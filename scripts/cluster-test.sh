@@ -132,10 +132,10 @@ goes_down() {
 refuses_ports_in_use() {
     # A program of ours that is no node, on the peer port of n2.
     python3 -c 'import socket, sys, time
-s = socket.create_server(("127.0.0.1", int(sys.argv[1]))); time.sleep(600)' $((CACHEGOPHER_BASE_PORT + 10001)) &
+s = socket.create_server(("127.0.0.1", int(sys.argv[1]))); time.sleep(600)' $((CACHEGOPHER_BASE_PORT - 9999)) &
     foreign=$!
     sleep 0.5
-    expect 1 "port $((CACHEGOPHER_BASE_PORT + 10001)) is in use" cluster up
+    expect 1 "port $((CACHEGOPHER_BASE_PORT - 9999)) is in use" cluster up
     expect_no_node
     kill "$foreign"
     wait "$foreign" 2>/dev/null || true
