@@ -12,6 +12,7 @@
 //! - A copy that the ring no longer wants is dropped, but only after a while in which nobody wanted it.
 //! - A gap in the stream of another node is repaired by a pull; the copies stay synced meanwhile.
 
+mod doubt;
 mod event;
 mod peers;
 mod steps;
@@ -19,7 +20,6 @@ mod steps;
 mod tests;
 
 use std::collections::BTreeMap;
-use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,6 +35,7 @@ use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::time::Moment;
 
+use doubt::Doubt;
 pub use event::Event;
 pub use event::HandOver;
 pub use event::Output;
@@ -90,15 +91,6 @@ struct Pending {
 struct Pulling {
     id: PullId,
     partitions: PartitionSet,
-}
-
-/// The process stood still since others may have held it dead. It serves nothing that somebody else
-/// may have taken over, until each member has linked to it again: one that had given it up begins a
-/// new stream then, and has newer data; one that had not simply goes on.
-#[derive(Clone, Debug)]
-struct Doubt {
-    since: Moment,
-    unheard: BTreeSet<NodeId>,
 }
 
 /// The state machine. One per node.
@@ -247,58 +239,9 @@ impl Placement {
     pub fn rejoined(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         self.identity = identity;
         self.change_record(|record| record.generation = identity.generation);
-        if let Some(doubt) = self.doubt.take() {
-            // That settles it.
-            self.give_way(&doubt.unheard.into_iter().collect::<Vec<_>>());
-        }
+        // That settles whether we were replaced.
+        self.end_doubt();
         self.settle(now, out);
-    }
-
-    /// This process stood still for longer than others wait: see [`Doubt`]. If all nodes of a machine
-    /// stood still together, none has replaced another, and all go on.
-    pub fn stalled(&mut self, now: Moment, out: &mut Vec<Output>) {
-        let unheard: BTreeSet<NodeId> = self.peers.live().collect();
-        self.doubt = (!unheard.is_empty()).then_some(Doubt { since: now, unheard });
-        self.taking.clear();
-        self.must_show_view = true;
-        self.settle(now, out);
-    }
-
-    /// A node has linked to us. With a gap it has dropped what it had to send us in between.
-    pub fn linked(&mut self, node: NodeId, has_gap: bool, now: Moment, out: &mut Vec<Output>) {
-        if self.stop_doubting(node) && has_gap {
-            self.give_way(&[node]);
-        }
-        match has_gap {
-            true => self.stream_gap(node, now, out),
-            false => self.settle(now, out),
-        }
-    }
-
-    /// Nothing more is to be heard from a node. Whether it was waited for.
-    fn stop_doubting(&mut self, node: NodeId) -> bool {
-        let was_unheard = self.doubt.as_mut().is_some_and(|doubt| doubt.unheard.remove(&node));
-        self.doubt = self.doubt.take().filter(|doubt| !doubt.unheard.is_empty());
-        was_unheard
-    }
-
-    /// These nodes may have served in our place: their copies count, ours have to be completed.
-    fn give_way(&mut self, nodes: &[NodeId]) {
-        let mut replaced = PartitionSet::new();
-        nodes
-            .iter()
-            .filter_map(|node| self.peers.synced(*node))
-            .for_each(|theirs| replaced.union_with(theirs));
-        self.change_record(|record| record.synced.subtract(&replaced));
-    }
-
-    fn end_doubt_in_time(&mut self, now: Moment) {
-        let limit = self.settings.doubt_max;
-        if let Some(doubt) = self.doubt.take_if(|doubt| now.since(doubt.since) >= limit) {
-            // Who has not come back to us may well have given us up.
-            let unheard: Vec<NodeId> = doubt.unheard.into_iter().collect();
-            self.give_way(&unheard);
-        }
     }
 
     /// The shard of these partitions has failed and lost what it had.
