@@ -236,6 +236,8 @@ expect_no_node() {
 
 clean_up() {
     local code=$?
+    # A second signal must not keep this from ending.
+    trap '' INT TERM HUP
     [[ -z $foreign ]] || kill "$foreign" 2>/dev/null || true
     ! [[ -e $CACHEGOPHER_RUN/cluster ]] || cluster down >/dev/null 2>&1 || true
     rm -rf "$work"

@@ -128,7 +128,7 @@ demo_verdict() {
 }
 
 demo_line() {
-    printf '   %-15s %s\n' "$1" "${*:2}"
+    printf '   %-15s %s\n' "$1" "${*:2}" | sed 's/ *$//'
 }
 
 demo_all_ranges() {
