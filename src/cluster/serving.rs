@@ -19,7 +19,6 @@ use crate::command::KeyCommand;
 use crate::command::Reply;
 use crate::command::execute;
 use crate::store::Applied;
-use crate::store::Change;
 use crate::store::ItemContent;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -117,7 +116,7 @@ impl Serving {
         let executed = execute(command, partition, &mut self.store, &mut self.clock, now);
         reply(&executed.reply);
         for change in executed.changes {
-            self.replicate(partition, change, out);
+            self.stream(partition, &StreamItem::Change(change), out);
         }
         true
     }
@@ -305,10 +304,6 @@ impl Serving {
         if self.purging.remove(partition) {
             self.store.drop_partition(partition);
         }
-    }
-
-    fn replicate(&mut self, partition: Partition, change: Change, out: &mut Outgoing) {
-        self.stream(partition, &StreamItem::Change(change), out);
     }
 
     fn stream(&self, partition: Partition, item: &StreamItem, out: &mut Outgoing) {
