@@ -256,6 +256,41 @@ fn a_node_that_was_frozen_closes_its_clients_and_never_answers_from_the_past() {
     });
 }
 
+/// Much longer than a silent node is waited for.
+const LONG_STALL: Duration = Duration::from_secs(2);
+
+/// As when the machine under them stands still.
+#[test]
+fn nodes_that_stand_still_together_go_on_with_their_clients() {
+    alone(async {
+        for _ in 0..rounds() {
+            let cluster = Cluster::start(3).await;
+            let keys = cluster.keys_of(0).await;
+            let mut clients = Vec::new();
+            for node in &cluster.nodes {
+                let mut client = node.connect().await;
+                client.ask_all(keys.iter().map(|key| format!("SET {key} old"))).await;
+                clients.push(client);
+            }
+            cluster.replicated().await;
+            let promoted: u64 = promotions(&cluster, 0).await;
+
+            cluster.nodes.iter().for_each(|node| node.signal(Signal::SIGSTOP));
+            tokio::time::sleep(LONG_STALL).await;
+            cluster.nodes.iter().for_each(|node| node.signal(Signal::SIGCONT));
+
+            for client in &mut clients {
+                let replies = client.ask_all(keys.iter().map(|key| format!("GET {key}"))).await;
+                assert!(replies.iter().all(|reply| reply == "old"));
+            }
+            for node in &cluster.nodes {
+                assert!(node.figure("stalls").await > 0, "the stall was not noticed");
+            }
+            assert_eq!(promotions(&cluster, 0).await, promoted, "nobody was there to replace anybody");
+        }
+    });
+}
+
 async fn is_settled(cluster: &Cluster) -> bool {
     for node in &cluster.nodes {
         if node.figure("settled").await != 1 {

@@ -62,6 +62,7 @@ pub struct View {
     members: Vec<Member>,
     ownership: Ownership,
     fingerprint: u32,
+    is_in_doubt: bool,
 }
 
 /// A run of neighbouring partitions with the same primary and the same other holders.
@@ -81,7 +82,17 @@ impl View {
     /// The view of `me`. There is a member for every node of the ring, in its order.
     pub fn new(me: NodeId, ring: Arc<Ring>, members: Vec<Member>, ownership: Ownership) -> Self {
         let fingerprint = ownership.fingerprint(&ring);
-        Self { me, ring, members, ownership, fingerprint }
+        Self { me, ring, members, ownership, fingerprint, is_in_doubt: false }
+    }
+
+    /// The same, of a process that stood still and may have been replaced.
+    pub fn in_doubt(self) -> Self {
+        Self { is_in_doubt: true, ..self }
+    }
+
+    /// Whether the process stood still and may have been replaced.
+    pub fn is_in_doubt(&self) -> bool {
+        self.is_in_doubt
     }
 
     /// Whose view it is.
@@ -117,6 +128,12 @@ impl View {
     /// Who serves a partition.
     pub fn primary(&self, partition: Partition) -> Option<NodeId> {
         self.roles(partition).primary.map(|index| self.node(index))
+    }
+
+    /// Where a client's request for a partition goes; none: it waits. So it does in doubt: a client that
+    /// was connected before the stall is to be hung up on, not answered, if this node was replaced.
+    pub fn route(&self, partition: Partition) -> Option<NodeId> {
+        self.primary(partition).filter(|_| !self.is_in_doubt)
     }
 
     /// Whether this node serves a partition.

@@ -76,10 +76,14 @@ impl Pulse {
         self.stalls.load(Ordering::Acquire)
     }
 
+    /// Whether the process has stood still and the next beat will say so.
+    pub fn is_overdue(&self, now: Moment) -> bool {
+        now.since(Moment::from_micros(self.last.load(Ordering::Acquire))) > self.stall_max
+    }
+
     /// Whether somebody who knows of `stalls_known` stalls may serve.
     pub fn is_fresh(&self, now: Moment, stalls_known: u64) -> bool {
-        let pause = now.since(Moment::from_micros(self.last.load(Ordering::Acquire)));
-        pause <= self.stall_max && self.stalls() == stalls_known
+        !self.is_overdue(now) && self.stalls() == stalls_known
     }
 }
 

@@ -124,11 +124,11 @@ impl Connection {
         self.socket.set_nodelay(true)?;
         let mut hang_up = self.context.hang_up.subscribe();
         let mut stopping = hang_up.clone();
-        let epoch = hang_up.borrow().epoch;
+        let stalls = self.context.stalls_before().await;
         loop {
             let is_served = tokio::select! {
                 biased;
-                () = hung_up(&mut hang_up, epoch, false) => return Ok(()),
+                () = hung_up(&mut hang_up, stalls, false) => return Ok(()),
                 served = self.serve_input() => served?,
             };
             if !is_served {
@@ -137,11 +137,11 @@ impl Connection {
             self.input.reserve(READ_BYTES);
             let has_input = tokio::select! {
                 biased;
-                () = hung_up(&mut hang_up, epoch, false) => false,
+                () = hung_up(&mut hang_up, stalls, false) => false,
                 // Before the stop: closing with something unread would take back replies under way.
                 read = self.socket.read_buf(&mut self.input) => read? > 0,
                 // Nothing is under way: a node that stops may close too.
-                () = hung_up(&mut stopping, epoch, true) => false,
+                () = hung_up(&mut stopping, stalls, true) => false,
             };
             if !has_input {
                 return self.socket.shutdown().await;
@@ -414,8 +414,9 @@ fn bulk(key: Bytes) -> Reply<'static> {
     Reply::Bytes(key.into())
 }
 
-/// Returns when the node hangs up on connections of this epoch, or, for one that is idle, stops.
-async fn hung_up(hang_up: &mut watch::Receiver<HangUp>, epoch: u64, is_idle: bool) {
+/// Returns when the node hangs up on connections that began after so many stalls, or, for one that is
+/// idle, stops.
+async fn hung_up(hang_up: &mut watch::Receiver<HangUp>, stalls: u64, is_idle: bool) {
     // The sender lives as long as the node: an error ends the connection too.
-    let _ = hang_up.wait_for(|now| now.epoch != epoch || (is_idle && now.is_stopping)).await;
+    let _ = hang_up.wait_for(|now| stalls < now.replaced || (is_idle && now.is_stopping)).await;
 }

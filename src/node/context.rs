@@ -114,19 +114,22 @@ pub struct Context {
     pub gossip: Door<gossip::Message>,
     /// What is counted.
     pub counters: Counters,
-    /// Rises when all client connections have to end: a stall, or the end of the node.
+    /// Says which connections have to end.
     pub hang_up: watch::Sender<HangUp>,
     /// Where the node is reached once it listens.
     pub addresses: OnceLock<crate::node::Addresses>,
 }
 
-/// Why client connections have to end.
+/// Why connections have to end. They know how many stalls of the process there were when they began:
+/// see [`Context::stalls_before`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HangUp {
-    /// Connections of an earlier epoch end at once: the process stood still, and whoever waits there
-    /// has been served elsewhere, or would read what is out of date.
-    pub epoch: u64,
-    /// Connections end once what they have sent is answered.
+    /// So many times has the process stood still. Links that peers made before the last one end at
+    /// once: each peer links again, and so says whether it has given us up.
+    pub stalls: u64,
+    /// Clients that were connected before this stall end at once: others have served in our place since.
+    pub replaced: u64,
+    /// Client connections end once what they have sent is answered.
     pub is_stopping: bool,
 }
 
@@ -134,6 +137,17 @@ impl Context {
     /// The present view.
     pub fn current_view(&self) -> Arc<View> {
         Arc::clone(&self.view.borrow())
+    }
+
+    /// How many stalls of the process there were before a connection that begins now. During one that
+    /// nobody has noticed yet it waits: what begins when a process wakes up is not from before.
+    pub async fn stalls_before(&self) -> u64 {
+        let mut hang_up = self.hang_up.subscribe();
+        while self.pulse.is_overdue(self.clocks.now()) {
+            // The sender lives as long as this does.
+            let _ = hang_up.changed().await;
+        }
+        self.pulse.stalls()
     }
 
     /// The number of the shard that has a partition.

@@ -185,8 +185,9 @@ impl Gossip {
     fn beat(&self, now: Moment) {
         if let Some(pause) = self.context.pulse.beat(now) {
             Counters::add(&self.context.counters.stalls, 1);
-            warn!(pause_ms = pause.as_millis(), "process stood still, giving way");
-            self.context.hang_up.send_modify(|hang_up| hang_up.epoch += 1);
+            warn!(pause_ms = pause.as_millis(), "process stood still");
+            let stalls = self.context.pulse.stalls();
+            self.context.hang_up.send_modify(|hang_up| hang_up.stalls = stalls);
             self.context.placement.cast(placement::Message::Stalled);
         }
     }

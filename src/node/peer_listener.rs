@@ -80,6 +80,7 @@ impl Actor for PeerListener {
 
 async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream) -> Result<(), PeerError> {
     socket.set_nodelay(true)?;
+    let stalls = context.stalls_before().await;
     let (reader, mut writer) = socket.into_split();
     let mut reader = FrameReader::new(reader);
     let hello = match timeout(HANDSHAKE_WAIT_MAX, reader.next::<Request>()).await {
@@ -133,13 +134,12 @@ async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream
     // A receiver that fails ends its link: the peer dials again and goes on from what is applied.
     let mut newer_link = peer.linked();
     let mut hang_up = context.hang_up.subscribe();
-    let epoch = hang_up.borrow().epoch;
     let error = tokio::select! {
         error = replication_receiver::serve(context, peer, reader, receiver.clone(), replies) => error,
         _ = ended => PeerError::Closed,
         // A peer has one link to us: what an older one still has to say, the newer one repeats.
         _ = newer_link.changed() => PeerError::Closed,
-        _ = hang_up.wait_for(|hang_up| hang_up.epoch != epoch) => PeerError::Closed,
+        _ = hang_up.wait_for(|hang_up| stalls < hang_up.stalls) => PeerError::Closed,
     };
     receiver.stop(None);
     writing.abort();

@@ -233,6 +233,11 @@ impl PlacementActor {
                 let partitions = Arc::new(partitions);
                 context.to_all_shards(|| shard::Message::Purge(Arc::clone(&partitions)));
             }
+            Output::HangUp => {
+                let stalls = context.pulse.stalls();
+                warn!("replaced while the process stood still, closing client connections");
+                context.hang_up.send_modify(|hang_up| hang_up.replaced = stalls);
+            }
             Output::Event(event) => self.report(event),
             Output::Left => {
                 if let Some(done) = state.leaving.take() {

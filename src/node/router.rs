@@ -156,7 +156,7 @@ async fn attempt(
 ) -> Vec<Placed> {
     let of = |command: &KeyCommand| {
         let partition = Partition::of(&command.key.0);
-        match view.primary(partition) {
+        match view.route(partition) {
             Some(node) if node == view.me() => shard_of(context, partition),
             Some(node) => Place::Node(node),
             None => Place::Nowhere,

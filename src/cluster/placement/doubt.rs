@@ -31,7 +31,7 @@ impl Placement {
     /// A node has linked to us. With a gap it has dropped what it had to send us in between.
     pub fn linked(&mut self, node: NodeId, has_gap: bool, now: Moment, out: &mut Vec<Output>) {
         if self.stop_doubting(node) && has_gap {
-            self.give_way(&[node]);
+            self.give_way(&[node], out);
         }
         match has_gap {
             true => self.stream_gap(node, now, out),
@@ -47,26 +47,27 @@ impl Placement {
     }
 
     /// These nodes may have served in our place: their copies count, ours have to be completed.
-    fn give_way(&mut self, nodes: &[NodeId]) {
+    fn give_way(&mut self, nodes: &[NodeId], out: &mut Vec<Output>) {
         let mut replaced = PartitionSet::new();
         nodes
             .iter()
             .filter_map(|node| self.peers.synced(*node))
             .for_each(|theirs| replaced.union_with(theirs));
         self.change_record(|record| record.synced.subtract(&replaced));
+        out.push(Output::HangUp);
     }
 
-    pub(super) fn end_doubt_in_time(&mut self, now: Moment) {
+    pub(super) fn end_doubt_in_time(&mut self, now: Moment, out: &mut Vec<Output>) {
         let limit = self.settings.doubt_max;
         if self.doubt.as_ref().is_some_and(|doubt| now.since(doubt.since) >= limit) {
-            self.end_doubt();
+            self.end_doubt(out);
         }
     }
 
     /// Who has not come back to us may well have given us up.
-    pub(super) fn end_doubt(&mut self) {
+    pub(super) fn end_doubt(&mut self, out: &mut Vec<Output>) {
         if let Some(doubt) = self.doubt.take() {
-            self.give_way(&doubt.unheard.into_iter().collect::<Vec<NodeId>>());
+            self.give_way(&doubt.unheard.into_iter().collect::<Vec<NodeId>>(), out);
         }
     }
 }

@@ -62,6 +62,9 @@ pub enum Output {
     },
     /// Forget all that is stored of partitions.
     Purge(PartitionSet),
+    /// This process stood still and was replaced: clients that were connected before the end of that
+    /// wait for what others have long served, or would read what is out of date.
+    HangUp,
     /// Something that people want to read.
     Event(Event),
     /// All roles are given away: the node can go.

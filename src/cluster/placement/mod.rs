@@ -242,7 +242,7 @@ impl Placement {
         self.identity = identity;
         self.change_record(|record| record.generation = identity.generation);
         // That settles whether we were replaced.
-        self.end_doubt();
+        self.end_doubt(out);
         self.settle(now, out);
     }
 
@@ -394,7 +394,7 @@ impl Placement {
         if !self.is_due(now) {
             return;
         }
-        self.end_doubt_in_time(now);
+        self.end_doubt_in_time(now, out);
         let overdue = |pending: &Pending, limit| now.since(pending.since) >= limit;
         let wait_max = self.settings.hand_over_wait_max;
         for (primary, taking) in self.taking.iter_mut().filter(|(_, taking)| overdue(taking, wait_max)) {

@@ -32,8 +32,9 @@ impl Placement {
         self.drop_surplus(now, out);
         self.narrow_repairs();
         self.plan_pulls(now, out);
-        let is_same =
-            before.fingerprint() == self.view.fingerprint() && before.members() == self.view.members();
+        let is_same = before.fingerprint() == self.view.fingerprint()
+            && before.members() == self.view.members()
+            && before.is_in_doubt() == self.view.is_in_doubt();
         if !is_same || std::mem::take(&mut self.must_show_view) {
             self.must_show_view = false;
             out.push(Output::View(Arc::clone(&self.view)));
@@ -74,7 +75,8 @@ impl Placement {
             members.iter().map(|(member, standing)| self.claim_of(&ring, member, *standing)).collect();
         let ownership = Ownership::new(&ring, &claims, self.settings.copies);
         let members = members.into_iter().map(|(member, _)| member).collect();
-        Arc::new(View::new(self.identity.node, ring, members, ownership))
+        let view = View::new(self.identity.node, ring, members, ownership);
+        Arc::new(if self.doubt.is_some() { view.in_doubt() } else { view })
     }
 
     fn claim_of(&self, ring: &Ring, member: &Member, standing: Standing) -> Claim {

@@ -30,6 +30,7 @@ struct Node {
     is_up: bool,
     events: Vec<Event>,
     has_left: bool,
+    hang_ups: usize,
 }
 
 /// Links are indexed by (from, to).
@@ -85,7 +86,7 @@ impl Net {
         let identity = identity(number, generation);
         let record = record(identity, format!("node-{number}"));
         let placement = Placement::new(PlacementSettings::default(), identity, record, self.now);
-        Node { placement, identity, is_up: true, events: Vec::new(), has_left: false }
+        Node { placement, identity, is_up: true, events: Vec::new(), has_left: false, hang_ups: 0 }
     }
 
     fn add(&mut self) {
@@ -153,6 +154,7 @@ impl Net {
                 Output::HandOver { to, given } => self.send(at, to, Message::HandOver(given)),
                 Output::Event(event) => self.nodes[at].events.push(event),
                 Output::Left => self.nodes[at].has_left = true,
+                Output::HangUp => self.nodes[at].hang_ups += 1,
             }
         }
         self.check_view_is_pure();
@@ -471,11 +473,14 @@ fn a_node_that_stood_still_gives_way_to_whoever_has_another_copy() {
     let view = Arc::clone(net.nodes[0].placement.view());
     let before = view.primaries_of(net.nodes[0].identity.node);
     net.act(0, Placement::stalled);
-    assert!(net.nodes[0].placement.view().primaries_of(net.nodes[0].identity.node).is_empty());
+    let view = net.nodes[0].placement.view();
+    assert!(view.primaries_of(net.nodes[0].identity.node).is_empty());
+    assert!(Partition::all().all(|partition| view.route(partition).is_none()), "clients wait meanwhile");
     net.run_until_quiet();
     net.assert_settled();
     assert_eq!(net.nodes[0].placement.view().primaries_of(net.nodes[0].identity.node), before);
     assert_eq!(net.lost(), 0);
+    assert_eq!(net.nodes[0].hang_ups, 1);
 }
 
 #[test]
@@ -497,6 +502,7 @@ fn nodes_that_stood_still_together_go_on_as_before_once_they_have_linked_again()
     let pulls: u64 = net.nodes.iter().map(|node| node.placement.pulls_started).sum();
     net.run_until_quiet();
     assert_eq!(net.nodes.iter().map(|node| node.placement.pulls_started).sum::<u64>(), pulls);
+    assert!(net.nodes.iter().all(|node| node.hang_ups == 0), "nobody was replaced, so no client has to go");
 }
 
 #[test]
@@ -506,6 +512,7 @@ fn a_node_that_stood_still_gives_way_to_a_member_that_had_given_it_up() {
     net.act(0, Placement::stalled);
     net.act(0, |placement, now, out| placement.linked(other, true, now, out));
     assert!(net.nodes[0].placement.record().synced.is_empty());
+    assert_eq!(net.nodes[0].hang_ups, 1);
 }
 
 #[test]
