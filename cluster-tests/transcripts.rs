@@ -11,13 +11,17 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use bytes::BytesMut;
+use cachegopher::command::Admitted;
 use cachegopher::command::Codec;
 use cachegopher::command::Command;
 use cachegopher::command::Gather;
 use cachegopher::command::Invalid;
 use cachegopher::command::KeyCommand;
+use cachegopher::command::Mark;
 use cachegopher::command::Refusal;
 use cachegopher::command::Reply;
+use cachegopher::command::Tenure;
+use cachegopher::command::Transaction;
 use cachegopher::command::Verb;
 use cachegopher::command::execute;
 use cachegopher::command::help_lines;
@@ -57,6 +61,8 @@ struct MemoryNode {
     output: Vec<u8>,
     shard: Shard,
     clock: Clock,
+    tenure: Tenure,
+    transaction: Transaction,
     is_closed: bool,
 }
 
@@ -70,6 +76,8 @@ impl MemoryNode {
             output: Vec::new(),
             shard: Shard::new(ShardLimits::new(64 << 20), 1),
             clock: Clock::default(),
+            tenure: Tenure::new(1),
+            transaction: Transaction::default(),
             is_closed: false,
         }
     }
@@ -108,17 +116,42 @@ impl MemoryNode {
                 return true;
             }
         };
-        match parse(&words, NOW, ENTRY_BYTES_MAX) {
-            Ok(command) => self.answer(self.codec, command),
-            Err(Refusal::UnknownCommand { .. }) => self.output.extend(resp::unknown_command(&words)),
-            Err(refusal) => protocol::encode_refusal(self.codec, &refusal, &mut self.output),
+        match self.transaction.admit(&words, parse(&words, NOW, ENTRY_BYTES_MAX)) {
+            Admitted::Run(Command::Exec) => self.exec(),
+            Admitted::Run(command) => self.answer(self.codec, command),
+            Admitted::Kept => self.output.extend(b"+QUEUED\r\n"),
+            Admitted::Done => self.output.extend(b"+OK\r\n"),
+            Admitted::Refused(Refusal::UnknownCommand { .. }) => {
+                self.output.extend(resp::unknown_command(&words));
+            }
+            Admitted::Refused(refusal) => protocol::encode_refusal(self.codec, &refusal, &mut self.output),
         }
         true
     }
 
+    fn mark(&self, key: Bytes) -> Mark {
+        let was = self.tenure.mark(&self.shard, Partition::of(&key), &key, NOW);
+        Mark { key, was }
+    }
+
+    /// One command after the other: how a node cuts a transaction into parts is its own affair.
+    fn exec(&mut self) {
+        let (requests, watched) = self.transaction.take();
+        if watched.iter().any(|mark| self.mark(mark.key.clone()) != *mark) {
+            return self.output.extend(if self.codec == Codec::Resp3 { &b"_\r\n"[..] } else { b"*-1\r\n" });
+        }
+        resp::array_header(requests.len(), &mut self.output);
+        for words in requests {
+            match parse(&words, NOW, ENTRY_BYTES_MAX) {
+                Ok(command) => self.answer(self.codec, command),
+                Err(refusal) => protocol::encode_refusal(self.codec, &refusal, &mut self.output),
+            }
+        }
+    }
+
     fn run(&mut self, codec: Codec, command: &KeyCommand) -> Vec<u8> {
         let partition = Partition::of(&command.key.0);
-        let executed = execute(command, partition, &mut self.shard, &mut self.clock, NOW);
+        let executed = execute(command, partition, &mut self.shard, &mut self.clock, &mut self.tenure, NOW);
         let mut reply = Vec::new();
         protocol::encode(codec, &executed.reply, &mut reply);
         reply
@@ -178,7 +211,14 @@ impl MemoryNode {
             }
             Command::Ping { message: None } => Reply::Pong,
             Command::Ping { message: Some(message) } | Command::Echo { message } => bulk(&message),
-            Command::Nothing => Reply::Done,
+            Command::Nothing | Command::Unwatch => Reply::Done,
+            Command::Watch { keys } => {
+                let marks: Vec<Mark> = keys.into_iter().map(|key| self.mark(key)).collect();
+                self.transaction.watch(marks);
+                Reply::Done
+            }
+            // Answered when they are read.
+            Command::Multi | Command::Exec | Command::Discard => return,
             Command::Exit => {
                 self.is_closed = true;
                 Reply::Goodbye
@@ -190,6 +230,7 @@ impl MemoryNode {
             // What a node says about itself is tested where it is said.
             Command::Server(server) => match server {
                 Server::Reset => {
+                    self.transaction.reset();
                     self.codec = Codec::Resp2;
                     Reply::Word("RESET")
                 }

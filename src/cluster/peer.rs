@@ -28,7 +28,7 @@ use crate::store::ScanCursor;
 use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
-pub const PEER_VERSION: u16 = 2;
+pub const PEER_VERSION: u16 = 3;
 /// The longest frame, in bytes, its length field not counted.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
@@ -207,6 +207,19 @@ pub enum StreamItem {
     },
     /// The sender has stopped serving partitions: the receiver is their primary.
     HandOver(HandOver),
+    /// The states of several keys of one partition, which changed at once.
+    Together(Vec<Change>),
+}
+
+impl StreamItem {
+    /// The bytes of its keys and values.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Change(change) => change.bytes(),
+            Self::Together(changes) => changes.iter().map(Change::bytes).sum(),
+            Self::Flushed { .. } | Self::PullDone { .. } | Self::HandOver(_) => 0,
+        }
+    }
 }
 
 /// What became of a forwarded command.
@@ -369,6 +382,7 @@ mod tests {
                         up_to: Version::from_raw(78),
                     },
                     StreamItem::HandOver(HandOver { partitions: set.clone(), is_leaving: true }),
+                    StreamItem::Together(vec![change(), change()]),
                 ],
             },
             Request::Pull { id: pull_id(), wants: vec![(partition(1), Version::ZERO)] },

@@ -17,8 +17,10 @@ use crate::cluster::placement::PullId;
 use crate::cluster::view::View;
 use crate::command::KeyCommand;
 use crate::command::Reply;
+use crate::command::Tenure;
 use crate::command::execute;
 use crate::store::Applied;
+use crate::store::Change;
 use crate::store::ItemContent;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -35,6 +37,8 @@ const STEP_VISITS_MAX: usize = 2_000;
 const STEP_BYTES_MAX: usize = 64 * 1024;
 /// Slots looked at between two looks at the bytes: few, since one entry may be larger than a step.
 const VISITS: usize = 8;
+/// Bytes of keys and values that travel as one: with one entry more they fit a frame.
+const TOGETHER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Partitions that are purged in one step.
 const STEP_PURGES_MAX: usize = 8;
 
@@ -57,6 +61,7 @@ struct Pull {
 pub struct Serving {
     store: Shard,
     clock: Clock,
+    tenure: Tenure,
     view: Arc<View>,
     /// This is shard `number` of `count`: it has every `count`-th partition.
     number: u16,
@@ -69,10 +74,11 @@ pub struct Serving {
 
 impl Serving {
     /// Shard `number` of `count`, which serves nothing before it has seen a view that says so.
-    pub fn new(store: Shard, number: u16, count: u16, view: Arc<View>) -> Self {
+    pub fn new(store: Shard, tenure: Tenure, number: u16, count: u16, view: Arc<View>) -> Self {
         let mut serving = Self {
             store,
             clock: Clock::default(),
+            tenure,
             view: Arc::clone(&view),
             number,
             count,
@@ -87,7 +93,14 @@ impl Serving {
 
     /// Serves and replicates by this view from now on.
     pub fn see(&mut self, view: Arc<View>) {
-        self.primary = self.partitions().filter(|partition| view.is_primary(*partition)).collect();
+        let primary: PartitionSet =
+            self.partitions().filter(|partition| view.is_primary(*partition)).collect();
+        let mut gained = primary.clone();
+        gained.subtract(&self.primary);
+        if !gained.is_empty() {
+            self.tenure.begin();
+        }
+        self.primary = primary;
         // Who shows as synced gets all changes anyway. Others stay, even if this view does not know
         // them: a pull may be faster than the news of the node that asks for it.
         self.subscribers.retain(|node, partitions| {
@@ -113,10 +126,11 @@ impl Serving {
             return false;
         }
         self.purge_now(partition);
-        let executed = execute(command, partition, &mut self.store, &mut self.clock, now);
+        let executed = execute(command, partition, &mut self.store, &mut self.clock, &mut self.tenure, now);
         reply(&executed.reply);
-        for change in executed.changes {
-            self.stream(partition, &StreamItem::Change(change), out);
+        match <[Change; 1]>::try_from(executed.changes) {
+            Ok([change]) => self.stream(partition, &StreamItem::Change(change), out),
+            Err(changes) => self.stream_together(partition, changes, out),
         }
         true
     }
@@ -124,16 +138,8 @@ impl Serving {
     /// Applies an item of another node's stream.
     pub fn apply(&mut self, item: &StreamItem, now: Timestamp) {
         match item {
-            StreamItem::Change(change) => {
-                let partition = Partition::of(&change.key);
-                self.purge_now(partition);
-                self.clock.observe(change.version);
-                match self.store.apply(partition, change, now) {
-                    Applied::Newer | Applied::Stale => {}
-                    // A copy with less memory than its primary: as if it had been evicted.
-                    Applied::TooLarge { .. } => {}
-                }
-            }
+            StreamItem::Change(change) => self.apply_change(change, now),
+            StreamItem::Together(changes) => changes.iter().for_each(|change| self.apply_change(change, now)),
             StreamItem::Flushed { partition, version } => {
                 self.purge_now(*partition);
                 self.clock.observe(*version);
@@ -141,6 +147,17 @@ impl Serving {
             }
             // About the node, not about a shard.
             StreamItem::PullDone { .. } | StreamItem::HandOver(_) => {}
+        }
+    }
+
+    fn apply_change(&mut self, change: &Change, now: Timestamp) {
+        let partition = Partition::of(&change.key);
+        self.purge_now(partition);
+        self.clock.observe(change.version);
+        match self.store.apply(partition, change, now) {
+            Applied::Newer | Applied::Stale => {}
+            // A copy with less memory than its primary: as if it had been evicted.
+            Applied::TooLarge { .. } => {}
         }
     }
 
@@ -314,6 +331,20 @@ impl Serving {
         out.extend(subscribed.filter(|(node, _)| is_new(node)).map(|(node, _)| (*node, item.clone())));
     }
 
+    /// What changed at once arrives at once, as far as it fits a frame.
+    fn stream_together(&self, partition: Partition, changes: Vec<Change>, out: &mut Outgoing) {
+        let mut changes = changes.into_iter().peekable();
+        while changes.peek().is_some() {
+            let mut bytes = 0;
+            let mut together = Vec::new();
+            while let Some(change) = changes.next_if(|_| bytes < TOGETHER_BYTES_MAX) {
+                bytes += change.bytes();
+                together.push(change);
+            }
+            self.stream(partition, &StreamItem::Together(together), out);
+        }
+    }
+
     fn send_flush_marks(&self, pull: &Pull, out: &mut Outgoing) {
         for (partition, since) in &pull.wants {
             let version = self.store.flushed_at(*partition);
@@ -396,7 +427,7 @@ mod tests {
     }
 
     fn serving(view: Arc<View>) -> Serving {
-        Serving::new(Shard::new(ShardLimits::new(4 << 20), 1), 0, 1, view)
+        Serving::new(Shard::new(ShardLimits::new(4 << 20), 1), Tenure::new(1), 0, 1, view)
     }
 
     fn set(serving: &mut Serving, key: &[u8], out: &mut Outgoing) -> bool {
@@ -419,7 +450,10 @@ mod tests {
     fn ends(out: &Outgoing) -> Vec<(PullId, PartitionSet)> {
         let end = |(_, item): &(NodeId, StreamItem)| match item {
             StreamItem::PullDone { id, partitions, .. } => Some((*id, partitions.clone())),
-            StreamItem::Change(_) | StreamItem::Flushed { .. } | StreamItem::HandOver(_) => None,
+            StreamItem::Change(_)
+            | StreamItem::Together(_)
+            | StreamItem::Flushed { .. }
+            | StreamItem::HandOver(_) => None,
         };
         out.iter().filter_map(end).collect()
     }

@@ -5,6 +5,7 @@ mod expiry;
 mod number;
 #[cfg(test)]
 mod tests;
+mod together;
 
 use bytes::Bytes;
 
@@ -19,6 +20,7 @@ use crate::command::Reply;
 use crate::command::Set;
 use crate::command::SetAnswer;
 use crate::command::SetCondition;
+use crate::command::Tenure;
 use crate::store::Applied;
 use crate::store::Blob;
 use crate::store::Change;
@@ -51,6 +53,7 @@ pub fn execute<'a>(
     partition: Partition,
     shard: &'a mut Shard,
     clock: &mut Clock,
+    tenure: &mut Tenure,
     now: Timestamp,
 ) -> Executed<'a> {
     let key = &command.key.0;
@@ -59,7 +62,7 @@ pub fn execute<'a>(
         return Executed::read(shard.get(partition, key, now).map_or(Reply::Absent, Reply::Value));
     }
     let entry_bytes_max = shard.limits().entry_bytes_max;
-    let mut run = Run { partition, shard, clock, now, entry_bytes_max, changes: Vec::new() };
+    let mut run = Run { partition, shard, clock, tenure, now, entry_bytes_max, changes: Vec::new() };
     let reply = run.run(key, &command.op).unwrap_or_else(Reply::Refused);
     Executed { reply, changes: run.changes }
 }
@@ -69,6 +72,7 @@ struct Run<'a> {
     partition: Partition,
     shard: &'a mut Shard,
     clock: &'a mut Clock,
+    tenure: &'a mut Tenure,
     now: Timestamp,
     entry_bytes_max: usize,
     changes: Vec<Change>,
@@ -106,6 +110,8 @@ impl Run<'_> {
             Op::SetAllIfAbsent { value, others } => self.set_all_if_absent(key, value, others),
             Op::MemoryUsage => Ok(self.memory_usage(key)),
             Op::Encoding => Ok(self.encoding(key)),
+            Op::Mark => Ok(Reply::Bytes(self.tenure.mark(self.shard, self.partition, key, self.now).into())),
+            Op::Together(together) => self.together(together),
         }
     }
 

@@ -4,6 +4,7 @@ use bincode::Decode;
 use bincode::Encode;
 use bytes::Bytes;
 
+use crate::command::Together;
 use crate::store::Blob;
 use crate::time::Timestamp;
 
@@ -86,6 +87,10 @@ pub enum Op {
     MemoryUsage,
     /// How its value is stored, as Redis names it.
     Encoding,
+    /// What it is now, in bytes that differ after any change: see [`Together::unchanged`].
+    Mark,
+    /// Several commands at once; the key is that of any of them.
+    Together(Together),
 }
 
 /// The arguments of [`Op::Set`].
@@ -179,7 +184,7 @@ impl KeyCommand {
     /// Whether the reply may be as long as a value. Others are short.
     pub fn answers_value(&self) -> bool {
         match &self.op {
-            Op::Get | Op::Range { .. } | Op::Take | Op::GetExpire(_) => true,
+            Op::Get | Op::Range { .. } | Op::Take | Op::GetExpire(_) | Op::Together(_) => true,
             Op::Set(set) => set.answer == SetAnswer::Former,
             Op::Delete
             | Op::Exists
@@ -196,7 +201,18 @@ impl KeyCommand {
             | Op::Rename { .. }
             | Op::SetAllIfAbsent { .. }
             | Op::MemoryUsage
-            | Op::Encoding => false,
+            | Op::Encoding
+            | Op::Mark => false,
+        }
+    }
+
+    /// How many of its replies may be as long as a value.
+    pub fn values_answered(&self) -> usize {
+        match &self.op {
+            Op::Together(together) => {
+                together.commands.iter().filter(|command| command.answers_value()).count()
+            }
+            _ => usize::from(self.answers_value()),
         }
     }
 
@@ -224,7 +240,9 @@ impl KeyCommand {
             | Op::Take
             | Op::GetExpire(_)
             | Op::MemoryUsage
-            | Op::Encoding => 0,
+            | Op::Encoding
+            | Op::Mark => 0,
+            Op::Together(together) => together.bytes(),
         };
         self.key.0.len() + of_op
     }
@@ -245,9 +263,11 @@ impl KeyCommand {
             | Op::Length
             | Op::Range { .. }
             | Op::SetRange { .. }
-            | Op::GetExpire(_)
+            | Op::GetExpire(Expiry::Keep)
             | Op::MemoryUsage
-            | Op::Encoding => true,
+            | Op::Encoding
+            | Op::Mark => true,
+            Op::Together(together) => together.is_idempotent(),
             Op::Set(set) => match (set.condition, set.answer) {
                 (SetCondition::Always, SetAnswer::Done) => true,
                 (SetCondition::Always | SetCondition::IfAbsent | SetCondition::IfPresent, _) => false,
@@ -257,6 +277,7 @@ impl KeyCommand {
             | Op::AddFloat(_)
             | Op::Append(_)
             | Op::Take
+            | Op::GetExpire(Expiry::Never | Expiry::At(_))
             | Op::Rename { .. }
             | Op::SetAllIfAbsent { .. } => false,
         }
@@ -303,6 +324,7 @@ mod tests {
             Op::SetAllIfAbsent { value: blob(b"1"), others: vec![(blob(b"k2"), blob(b"2"))] },
             Op::MemoryUsage,
             Op::Encoding,
+            Op::Mark,
         ]
     }
 
@@ -337,6 +359,7 @@ mod tests {
         let repeated: Vec<bool> = ops().into_iter().map(is_idempotent).collect();
         let counted = repeated.iter().filter(|is_repeated| **is_repeated).count();
         assert_eq!(counted, 13);
+        assert!(is_idempotent(Op::GetExpire(Expiry::Keep)));
         assert!(!is_idempotent(Op::Add(1)) && !is_idempotent(Op::Take));
     }
 

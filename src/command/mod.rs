@@ -14,6 +14,9 @@ mod parse;
 mod refusal;
 mod reply;
 pub mod server;
+mod tenure;
+mod together;
+mod transaction;
 mod verb;
 
 use bytes::Bytes;
@@ -39,6 +42,14 @@ pub use parse::printable;
 pub use refusal::Invalid;
 pub use refusal::Refusal;
 pub use reply::Reply;
+pub use tenure::Tenure;
+pub use together::Together;
+pub use transaction::Admitted;
+pub use transaction::Mark;
+pub use transaction::Plan;
+pub use transaction::Planned;
+pub use transaction::Step;
+pub use transaction::Transaction;
 pub use verb::KeyPositions;
 pub use verb::TextForm;
 pub use verb::Verb;
@@ -73,6 +84,19 @@ pub enum Command {
     Flush,
     /// About the connection or the node.
     Server(server::Server),
+    /// What follows is kept for EXEC.
+    Multi,
+    /// Carries out what was kept.
+    Exec,
+    /// Forgets what was kept.
+    Discard,
+    /// EXEC does nothing if one of these keys changes before it.
+    Watch {
+        /// The keys.
+        keys: Vec<Bytes>,
+    },
+    /// Keys may change again.
+    Unwatch,
     /// Accepted and without effect.
     Nothing,
     /// Whether the node answers; with these words if there are any.

@@ -67,6 +67,26 @@ pub enum Refusal {
         /// The limit.
         bytes_max: usize,
     },
+    /// The commands of a transaction, or those of one of its partitions, are over their limit; nothing
+    /// was done.
+    #[error("transaction of {bytes} bytes in {scope}, the limit is {bytes_max}")]
+    TransactionTooLarge {
+        /// All of it, or one partition.
+        scope: &'static str,
+        /// What it has.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// So many keys are watched already; these are not.
+    #[error("more than {keys_max} watched keys")]
+    TooManyWatched {
+        /// The limit.
+        keys_max: usize,
+    },
+    /// A watched key has changed while a transaction was carried out in parts: this part was not.
+    #[error("a watched key has changed, this part of the transaction was not carried out")]
+    PartAborted,
     /// The node that had the command was lost and the command must not be repeated.
     #[error("the node that served the command was lost, it may or may not have run")]
     Unknown,
@@ -173,6 +193,24 @@ pub enum Invalid {
     /// COMMAND GETKEYS with a command that has no keys.
     #[error("The command has no key arguments")]
     NoKeys,
+    /// MULTI within a transaction.
+    #[error("MULTI calls can not be nested")]
+    NestedMulti,
+    /// EXEC or DISCARD where no MULTI was.
+    #[error("{command} without MULTI")]
+    NoMulti {
+        /// Which.
+        command: &'static str,
+    },
+    /// WATCH within a transaction.
+    #[error("WATCH inside MULTI is not allowed")]
+    WatchInMulti,
+    /// EXEC of a transaction of which a command was refused at once.
+    #[error("Transaction discarded because of previous errors.")]
+    Discarded,
+    /// A command that cannot be part of a transaction.
+    #[error("Command not allowed inside a transaction")]
+    NotInMulti,
     /// A setting that cannot be changed while the node runs.
     #[error("CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")]
     Immutable {
@@ -187,6 +225,7 @@ impl Invalid {
         match self {
             Self::CrossSlot => "CROSSSLOT",
             Self::Version => "NOPROTO",
+            Self::Discarded => "EXECABORT",
             Self::Syntax
             | Self::NotInteger
             | Self::NotPositive
@@ -211,6 +250,10 @@ impl Invalid {
             | Self::NoCommand
             | Self::WordCountSpecified
             | Self::NoKeys
+            | Self::NestedMulti
+            | Self::NoMulti { .. }
+            | Self::WatchInMulti
+            | Self::NotInMulti
             | Self::Immutable { .. } => "ERR",
         }
     }

@@ -158,6 +158,11 @@ static TABLE: &[Verb] = &[
     row("TIME", 1, "loading stale fast", NO_KEY, "2.6.0", "server", parse::server::time, "The node's clock: seconds and microseconds."),
     row("FUNCTION", -2, "write", NO_KEY, "7.0.0", "scripting", parse::server::function, "FUNCTION FLUSH, which does nothing: there are no functions."),
     row("SCRIPT", -2, "write", NO_KEY, "2.6.0", "scripting", parse::server::script, "SCRIPT FLUSH, which does nothing: there are no scripts."),
+    row("MULTI", 1, "loading stale fast", NO_KEY, "1.2.0", "transactions", parse::server::multi, "Keeps the commands that follow for EXEC."),
+    row("EXEC", 1, "loading stale", NO_KEY, "1.2.0", "transactions", parse::server::exec, "Carries out what was kept since MULTI: at once, as far as its keys lie in one partition."),
+    row("DISCARD", 1, "loading stale fast", NO_KEY, "2.0.0", "transactions", parse::server::discard, "Forgets what was kept since MULTI."),
+    row("WATCH", -2, "loading stale fast", ALL_KEYS, "2.2.0", "transactions", parse::server::watch, "Lets EXEC do nothing if one of the keys changes before it."),
+    row("UNWATCH", 1, "loading stale fast", NO_KEY, "2.2.0", "transactions", parse::server::unwatch, "Watches no key any more."),
     row("DELETE", 2, "write", ONE_KEY, "0.1.0", "cachegopher", parse::key::del, "Deletes a key.")
         .text("DELETE <key>", 1, "deletes a key"),
     row("FLUSH", 1, "write", NO_KEY, "0.1.0", "cachegopher", parse::server::flushall, "Deletes all keys of the cluster.")

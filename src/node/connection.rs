@@ -5,6 +5,8 @@
 //! next batch is read when this one is answered, so a client that does not read its replies holds up
 //! nobody but itself.
 
+mod transaction;
+
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,6 +19,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::command;
+use crate::command::Admitted;
 use crate::command::Codec;
 use crate::command::Command;
 use crate::command::Gather;
@@ -83,7 +86,8 @@ enum Last {
 /// What comes next in the input.
 enum Next {
     Command(Command),
-    Refused(Bytes),
+    /// It is answered already.
+    Answered(Bytes),
     Broken(Bytes),
     /// Nothing complete.
     Nothing,
@@ -197,7 +201,7 @@ impl Connection {
                         break;
                     }
                 }
-                Next::Refused(reply) => {
+                Next::Answered(reply) => {
                     Counters::add(&self.context.counters.commands, 1);
                     batch.items.push(Item::Ready(reply));
                 }
@@ -240,7 +244,7 @@ impl Connection {
             Some(Request::Refused(refusal)) => Err(refusal),
             None => return Next::Nothing,
         };
-        parsed.map_or_else(|refusal| Next::Refused(refused(Codec::Text, &refusal)), Next::Command)
+        parsed.map_or_else(|refusal| Next::Answered(refused(Codec::Text, &refusal)), Next::Command)
     }
 
     fn next_words(&mut self, codec: Codec) -> Next {
@@ -254,10 +258,15 @@ impl Connection {
             }
         };
         let entry_bytes_max = self.context.settings.text.entry_bytes_max;
-        match command::parse(&words, self.context.clocks.wall(), entry_bytes_max) {
-            Ok(command) => Next::Command(command),
-            Err(Refusal::UnknownCommand { .. }) => Next::Refused(resp::unknown_command(&words).into()),
-            Err(refusal) => Next::Refused(refused(codec, &refusal)),
+        let parsed = command::parse(&words, self.context.clocks.wall(), entry_bytes_max);
+        match self.session.transaction().admit(&words, parsed) {
+            Admitted::Run(command) => Next::Command(command),
+            Admitted::Kept => Next::Answered(Bytes::from_static(b"+QUEUED\r\n")),
+            Admitted::Done => Next::Answered(Bytes::from_static(b"+OK\r\n")),
+            Admitted::Refused(Refusal::UnknownCommand { .. }) => {
+                Next::Answered(resp::unknown_command(&words).into())
+            }
+            Admitted::Refused(refusal) => Next::Answered(refused(codec, &refusal)),
         }
     }
 
@@ -288,6 +297,11 @@ impl Connection {
         let reply = match command {
             Command::Many(many) => {
                 gather::run(&context, codec, many, &mut self.output).await;
+                return Ok(());
+            }
+            Command::Exec => return Box::pin(self.exec(codec)).await,
+            Command::Watch { keys } => {
+                self.watch(codec, keys).await;
                 return Ok(());
             }
             Command::Keys { .. } if codec == Codec::Text => return self.list().await,
@@ -322,8 +336,11 @@ impl Connection {
                 protocol::encode(self.session.codec(), &reply, &mut self.output);
                 return Ok(());
             }
-            // Answered within the batch, or by who called this.
-            Command::Key(_)
+            // Answered when it was read, within the batch, or by who called this.
+            Command::Multi
+            | Command::Discard
+            | Command::Unwatch
+            | Command::Key(_)
             | Command::Nothing
             | Command::Ping { .. }
             | Command::Echo { .. }
@@ -381,6 +398,11 @@ impl Batch {
             }
             Command::Help => self.ready(&Reply::Lines(help_lines())),
             Command::Many(_)
+            | Command::Multi
+            | Command::Exec
+            | Command::Discard
+            | Command::Watch { .. }
+            | Command::Unwatch
             | Command::Keys { .. }
             | Command::Scan { .. }
             | Command::Size

@@ -73,6 +73,31 @@ pub async fn run(context: &Arc<Context>, codec: Codec, many: Many, out: &mut Vec
     gather(codec, how, &replies, out);
 }
 
+/// Carries out commands, some of them at a time, in order. Where the replies get too long, the rest is
+/// refused.
+pub async fn run_all(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>) -> Vec<Bytes> {
+    let mut replies = Vec::with_capacity(commands.len());
+    let (mut reply_bytes, mut rest) = (0, commands);
+    while !rest.is_empty() {
+        if reply_bytes > REPLY_BYTES_MAX {
+            let mut refused = Vec::new();
+            protocol::encode_refusal(
+                codec,
+                &Refusal::ReplyTooLong { bytes_max: REPLY_BYTES_MAX },
+                &mut refused,
+            );
+            replies.resize(replies.len() + rest.len(), Bytes::from(refused));
+            return replies;
+        }
+        let later = rest.split_off(piece_len(&rest));
+        let piece = router::run(context, codec, rest).await;
+        reply_bytes += piece.iter().map(Bytes::len).sum::<usize>();
+        replies.extend(piece);
+        rest = later;
+    }
+    replies
+}
+
 /// How many of these are carried out together; at least one.
 fn piece_len(commands: &[KeyCommand]) -> usize {
     let mut bytes = 0;

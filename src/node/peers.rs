@@ -173,8 +173,7 @@ impl Peer {
 fn item_bytes(item: &StreamItem) -> usize {
     ITEM_BYTES
         + match item {
-            StreamItem::Change(change) => change.bytes(),
-            StreamItem::Flushed { .. } => 0,
+            StreamItem::Change(_) | StreamItem::Together(_) | StreamItem::Flushed { .. } => item.bytes(),
             StreamItem::PullDone { .. } | StreamItem::HandOver(_) => size_of::<[u64; 64]>(),
         }
 }

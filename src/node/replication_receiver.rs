@@ -106,6 +106,10 @@ impl ReplicationReceiver {
         for item in items {
             let (partition, version) = match &item {
                 StreamItem::Change(change) => (Partition::of(&change.key), change.version),
+                StreamItem::Together(changes) => {
+                    let Some(last) = changes.iter().max_by_key(|change| change.version) else { continue };
+                    (Partition::of(&last.key), last.version)
+                }
                 StreamItem::Flushed { partition, version } => (*partition, *version),
                 StreamItem::PullDone { .. } | StreamItem::HandOver(_) => {
                     about_node.push(item);
@@ -148,7 +152,7 @@ impl ReplicationReceiver {
                     .placement
                     .cast(placement::Message::HandedOver { by: node, given: Box::new(given) });
             }
-            StreamItem::Change(_) | StreamItem::Flushed { .. } => {}
+            StreamItem::Change(_) | StreamItem::Together(_) | StreamItem::Flushed { .. } => {}
         }
     }
 }

@@ -175,10 +175,7 @@ impl ReplicationSender {
             let mut bytes = 0;
             let mut frame = Vec::new();
             while let Some(item) = rest.next_if(|_| bytes < FRAME_ITEMS_BYTES_MAX) {
-                bytes += match &item {
-                    StreamItem::Change(change) => change.bytes(),
-                    StreamItem::Flushed { .. } | StreamItem::PullDone { .. } | StreamItem::HandOver(_) => 0,
-                };
+                bytes += item.bytes();
                 frame.push(item);
             }
             let number = state.outbound.next_number();

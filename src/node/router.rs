@@ -323,7 +323,7 @@ fn piece_len(commands: &[KeyCommand], entry_bytes_max: usize) -> usize {
     let reads_max = (FORWARDED_VALUES_BYTES_MAX / entry_bytes_max).max(1);
     let mut reads = 0;
     let fits = |command: &&KeyCommand| {
-        reads += usize::from(command.answers_value());
+        reads += command.values_answered();
         reads <= reads_max
     };
     commands.iter().take_while(fits).count().max(1)

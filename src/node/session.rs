@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::command::Codec;
 use crate::command::Reply;
+use crate::command::Transaction;
 use crate::command::describe;
 use crate::command::matches;
 use crate::command::server::Client;
@@ -33,6 +34,7 @@ pub struct Session {
     name: Bytes,
     library: Bytes,
     library_version: Bytes,
+    transaction: Transaction,
 }
 
 impl Session {
@@ -47,12 +49,18 @@ impl Session {
             name: Bytes::new(),
             library: Bytes::new(),
             library_version: Bytes::new(),
+            transaction: Transaction::default(),
         }
     }
 
     /// In which version requests of RESP are answered.
     pub const fn codec(&self) -> Codec {
         if self.is_resp3 { Codec::Resp3 } else { Codec::Resp2 }
+    }
+
+    /// The transaction that the connection is in, if it is in one.
+    pub const fn transaction(&mut self) -> &mut Transaction {
+        &mut self.transaction
     }
 
     /// Answers what needs nothing but the node's settings and clock.
@@ -62,6 +70,7 @@ impl Session {
             Server::Reset => {
                 self.is_resp3 = false;
                 self.name = Bytes::new();
+                self.transaction.reset();
                 Reply::Word("RESET")
             }
             Server::Client(client) => self.client(client, context.clocks.now()),
@@ -115,13 +124,14 @@ impl Session {
     fn line(&self, command: &str, now: Moment) -> String {
         let address = |address: Option<SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
         format!(
-            "id={} addr={} laddr={} name={} age={} idle=0 flags=N db=0 sub=0 psub=0 multi=-1 cmd={command} \
+            "id={} addr={} laddr={} name={} age={} idle=0 flags=N db=0 sub=0 psub=0 multi={} cmd={command} \
              user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
             self.id,
             address(self.remote),
             address(self.local),
             String::from_utf8_lossy(&self.name),
             now.since(self.since).as_secs(),
+            self.transaction.len().map_or(-1, |len| i64::try_from(len).unwrap_or(i64::MAX)),
             if self.is_resp3 { 3 } else { 2 },
             String::from_utf8_lossy(&self.library),
             String::from_utf8_lossy(&self.library_version),

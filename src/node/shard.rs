@@ -23,6 +23,7 @@ use crate::cluster::serving::Serving;
 use crate::cluster::view::View;
 use crate::command::Codec;
 use crate::command::KeyCommand;
+use crate::command::Tenure;
 use crate::node::context::Context;
 use crate::protocol;
 use crate::store::Partition;
@@ -168,7 +169,8 @@ impl Actor for ShardActor {
         };
         let store = Shard::new(limits, rand::random());
         let count = u16::try_from(context.shards.len())?;
-        let serving = Serving::new(store, self.number, count, context.current_view());
+        let serving =
+            Serving::new(store, Tenure::new(rand::random()), self.number, count, context.current_view());
         context.shards[usize::from(self.number)].lead_to(myself.clone());
         drop(myself.send_interval(SWEEP_PERIOD, || Message::Sweep));
         Ok(State { serving, stalls_known: NO_VIEW_YET, is_stepping: false, pulls_counted: 0 })

@@ -9,6 +9,7 @@ const START: u64 = 1_000_000;
 struct Bench {
     shard: Shard,
     clock: Clock,
+    tenure: Tenure,
     now: u64,
     changes: Vec<Change>,
 }
@@ -16,7 +17,13 @@ struct Bench {
 impl Bench {
     fn new() -> Self {
         let limits = ShardLimits { entry_bytes_max: 64, ..ShardLimits::new(4 << 20) };
-        Self { shard: Shard::new(limits, 1), clock: Clock::default(), now: START, changes: Vec::new() }
+        Self {
+            shard: Shard::new(limits, 1),
+            clock: Clock::default(),
+            tenure: Tenure::new(1),
+            now: START,
+            changes: Vec::new(),
+        }
     }
 
     /// The reply in words: a value as it is, a number, `(nil)`, or an error behind its code.
@@ -29,7 +36,7 @@ impl Bench {
             Err(refusal) => return format!("ERR {refusal}"),
         };
         let partition = Partition::of(&command.key.0);
-        let executed = execute(&command, partition, &mut self.shard, &mut self.clock, now);
+        let executed = execute(&command, partition, &mut self.shard, &mut self.clock, &mut self.tenure, now);
         let reply = match executed.reply {
             Reply::Done => "OK".to_owned(),
             Reply::Absent => "(nil)".to_owned(),
@@ -333,7 +340,7 @@ fn a_value_that_fits_no_shard_is_refused_with_the_limit() {
     let command = KeyCommand::set(Bytes::from_static(b"k"), vec![0; 8 << 20].into());
     let partition = Partition::of(b"k");
     let now = Timestamp::from_millis(START);
-    let executed = execute(&command, partition, &mut shard, &mut Clock::default(), now);
+    let executed = execute(&command, partition, &mut shard, &mut Clock::default(), &mut Tenure::new(1), now);
     assert!(matches!(executed.reply, Reply::Refused(Refusal::NoMemory { .. })));
     assert!(executed.changes.is_empty());
 }

@@ -66,6 +66,26 @@ pub fn nothing(_: &mut Words<'_>) -> Parsed {
     Ok(Command::Nothing)
 }
 
+pub fn multi(_: &mut Words<'_>) -> Parsed {
+    Ok(Command::Multi)
+}
+
+pub fn exec(_: &mut Words<'_>) -> Parsed {
+    Ok(Command::Exec)
+}
+
+pub fn discard(_: &mut Words<'_>) -> Parsed {
+    Ok(Command::Discard)
+}
+
+pub fn watch(words: &mut Words<'_>) -> Parsed {
+    Ok(Command::Watch { keys: words.keys()? })
+}
+
+pub fn unwatch(_: &mut Words<'_>) -> Parsed {
+    Ok(Command::Unwatch)
+}
+
 pub fn time(_: &mut Words<'_>) -> Parsed {
     Ok(Command::Server(Server::Time))
 }

@@ -68,6 +68,9 @@ pub fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
         Refusal::EntryTooLarge { .. }
         | Refusal::LineTooLong { .. }
         | Refusal::ReplyTooLong { .. }
+        | Refusal::TransactionTooLarge { .. }
+        | Refusal::TooManyWatched { .. }
+        | Refusal::PartAborted
         | Refusal::Unknown => ("ERR", refusal.to_string()),
         Refusal::NoMemory { .. } => ("OOM", refusal.to_string()),
         Refusal::NoPrimary { .. } | Refusal::TooManyWaiting { .. } => ("CLUSTERDOWN", refusal.to_string()),
@@ -84,6 +87,14 @@ fn wrong_word_count(usage: &str) -> String {
 /// Appends the start of a list of so many replies, which the caller appends behind it.
 pub fn array_header(count: usize, out: &mut Vec<u8>) {
     header(b'*', count, out);
+}
+
+/// Appends the reply to a transaction that was not carried out: there is no list.
+pub fn null_list(version: RespVersion, out: &mut Vec<u8>) {
+    out.extend_from_slice(match version {
+        RespVersion::Two => b"*-1\r\n",
+        RespVersion::Three => b"_\r\n",
+    });
 }
 
 /// Appends bytes of any kind.

@@ -21,9 +21,12 @@ pub use encode::array_header;
 pub use encode::bulk;
 pub use encode::encode;
 pub use encode::encode_refusal;
+pub use encode::null_list;
 pub use error::ProtocolError;
 pub use error::encode_protocol_error;
 pub use error::unknown_command;
+pub use gather::bulk_of;
+pub use gather::elements_of;
 pub use gather::integer_of;
 pub use gather::is_error;
 
