@@ -1,15 +1,6 @@
 # Turns log lines of nodes, each behind the name of its node, into events for people.
 # What several nodes say about the same member becomes one line.
-# Variables: names  "41337=n1 41338=n2"
-#            since  milliseconds of the UTC day from which times count, or nothing
-
-BEGIN {
-    pairs = split(names, list, " ")
-    for (i = 1; i <= pairs; i++) {
-        split(list[i], pair, "=")
-        name_by_port[pair[1]] = pair[2]
-    }
-}
+# Variable: since  milliseconds of the UTC day from which times count, or nothing
 
 # The value of name=value, without quotes.
 function value(name,    found) {
@@ -19,13 +10,7 @@ function value(name,    found) {
     return found
 }
 
-# A member's name. One that has just joined is logged by its id, so its address is looked up.
-function member(    node, port) {
-    node = value("node")
-    port = node
-    sub(/.*:/, "", port)
-    return (port in name_by_port) ? name_by_port[port] : value("member")
-}
+function member() { return value("member") }
 
 function partitions(    count) {
     count = value("count")
@@ -67,6 +52,7 @@ function seen(text) {
 /: member suspected /              { seen(member() " suspected,"); next }
 /: member refuted suspicion /      { seen(member() " alive after all,"); next }
 /: member dead /                   { seen(member() " dead,"); next }
+/: member left /                   { seen(member() " left,"); next }
 /: promoted /                      { event($1 " promoted: now primary of " partitions() " of " value("former")); next }
 /: new partitions claimed /        { event($1 " claimed " partitions() ", new ones"); next }
 /: synced /                        { event($1 " synced " partitions() " from " value("source")); next }

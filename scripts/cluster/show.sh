@@ -173,13 +173,5 @@ new_log_lines() {
 
 # Log lines as events for people. With `since`, in milliseconds of the UTC day, times count from there.
 describe_events() {
-    awk -v since="${1:-}" -v names="$(names_by_port)" -f "$here/cluster/events.awk"
-}
-
-# "41337=n1 41338=n2": the nodes by their peer ports.
-names_by_port() {
-    local name
-    for name in $(node_names); do
-        printf '%s=%s ' "$(peer_port "$name")" "$name"
-    done
+    awk -v since="${1:-}" -f "$here/cluster/events.awk"
 }

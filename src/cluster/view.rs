@@ -47,6 +47,11 @@ pub struct Member {
 }
 
 impl Member {
+    /// Whether it is not known to be dead.
+    pub fn is_up(&self) -> bool {
+        self.liveness != Liveness::Dead
+    }
+
     /// Whether its record is of its present life.
     pub fn is_current(&self) -> bool {
         self.record.generation == self.identity.generation

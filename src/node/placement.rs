@@ -143,7 +143,6 @@ impl Actor for PlacementActor {
         match message {
             Message::GaveUpJoining => placement.joined(now, &mut out),
             Message::Alive(identity) => {
-                info!(member = %placement.name_of(identity.node), node = %identity, "member joined");
                 self.connect(identity).await;
                 placement.member_alive(identity, now, &mut out);
             }
@@ -157,7 +156,11 @@ impl Actor for PlacementActor {
             }
             Message::Down { identity, heard } => {
                 heard.into_iter().for_each(|heard| self.context.peers.meet(identity.node).hear(heard));
-                warn!(member = %placement.name_of(identity.node), node = %identity, "member dead");
+                let member = placement.name_of(identity.node);
+                match placement.is_leaving(identity.node) {
+                    true => info!(%member, node = %identity, "member left"),
+                    false => warn!(%member, node = %identity, "member dead"),
+                }
                 self.disconnect(identity);
                 placement.member_down(identity, now, &mut out);
             }
@@ -309,6 +312,9 @@ impl PlacementActor {
         let view = format!("{:08x}", self.context.view.borrow().fingerprint());
         let counters = &self.context.counters;
         match event {
+            Event::Joined(identity) => {
+                info!(member = %self.name_of(identity.node), node = %identity, "member joined");
+            }
             Event::Promoted { partitions, former } => {
                 Counters::add(&counters.promotions, partitions.len());
                 let silent = self.context.peers.meet(former).heard();

@@ -6,6 +6,7 @@ use bincode::Decode;
 use bincode::Encode;
 
 use crate::cluster::membership::Generation;
+use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::record::Record;
 use crate::cluster::view::View;
@@ -71,9 +72,11 @@ pub enum Output {
     Left,
 }
 
-/// What has happened to partitions.
+/// What has happened to members and partitions.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// A member counts from now on, for the first time or in a new life.
+    Joined(Identity),
     /// We serve partitions because those before us are dead or unsynced.
     Promoted {
         /// Which.

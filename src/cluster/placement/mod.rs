@@ -175,6 +175,11 @@ impl Placement {
         self.peers.record_of(node).map_or_else(|| node.to_string(), |record| record.name.clone())
     }
 
+    /// Whether a node has said that it leaves: its silence is no loss.
+    pub fn is_leaving(&self, node: NodeId) -> bool {
+        self.peers.is_leaving(node)
+    }
+
     /// The records of all members that are not dead, this node's own first.
     pub fn records(&self) -> Vec<Record> {
         let own = std::iter::once(&self.record);

@@ -27,6 +27,7 @@ impl Placement {
         self.peers.age(now, &self.settings);
         let before = Arc::clone(&self.view);
         self.view = self.compute_view_at(now);
+        self.report_joins(&before, out);
         self.report_promotions(&before, out);
         self.claim_orphans(now, out);
         self.drop_surplus(now, out);
@@ -111,6 +112,15 @@ impl Placement {
         withheld
     }
 
+    fn report_joins(&self, before: &View, out: &mut Vec<Output>) {
+        for member in self.view.members().iter().filter(|m| m.identity != self.identity && m.is_up()) {
+            let was = before.member(member.identity.node);
+            if was.is_none_or(|was| was.identity != member.identity || !was.is_up()) {
+                out.push(Output::Event(Event::Joined(member.identity)));
+            }
+        }
+    }
+
     fn report_promotions(&self, before: &View, out: &mut Vec<Output>) {
         let mut promoted: BTreeMap<NodeId, PartitionSet> = BTreeMap::new();
         let me = self.identity.node;
@@ -126,8 +136,7 @@ impl Placement {
     }
 
     fn can_still_serve(&self, node: NodeId, partition: Partition) -> bool {
-        let is_up = self.view.member(node).is_some_and(|member| member.liveness != Liveness::Dead);
-        is_up && self.peers.is_synced(node, partition)
+        self.view.member(node).is_some_and(Member::is_up) && self.peers.is_synced(node, partition)
     }
 
     /// Takes the partitions that no live member has, if it falls to us.

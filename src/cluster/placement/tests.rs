@@ -468,6 +468,29 @@ fn nodes_that_leave_all_at_once_do_not_wait_for_each_other() {
 }
 
 #[test]
+fn a_member_is_said_to_have_joined_once_in_each_of_its_lives_and_when_its_name_is_known() {
+    let mut net = Net::with_nodes(4, 2);
+    let joins = |net: &Net, who: NodeId| {
+        let is_join = |event: &&Event| matches!(event, Event::Joined(identity) if identity.node == who);
+        net.nodes[0].events.iter().filter(is_join).count()
+    };
+    let other = net.nodes[1].identity;
+    assert_eq!(joins(&net, other.node), 1);
+    net.act(0, |placement, now, out| placement.member_suspect(other, true, now, out));
+    net.act(0, |placement, now, out| placement.member_suspect(other, false, now, out));
+    assert_eq!(joins(&net, other.node), 1);
+    net.act(0, |placement, now, out| placement.member_down(other, now, out));
+    let again = Identity { generation: Generation::from_raw(other.generation.as_raw() + 1), ..other };
+    net.act(0, |placement, now, out| placement.member_alive(again, now, out));
+    assert_eq!(joins(&net, other.node), 2);
+    let new = identity(7, 1);
+    net.act(0, |placement, now, out| placement.member_alive(new, now, out));
+    assert_eq!(joins(&net, new.node), 0);
+    net.act(0, |placement, now, out| placement.record_arrived(record(new, "node-7".into()), now, out));
+    assert_eq!(joins(&net, new.node), 1);
+}
+
+#[test]
 fn a_node_that_stood_still_gives_way_to_whoever_has_another_copy() {
     let mut net = Net::with_nodes(4, 3);
     let view = Arc::clone(net.nodes[0].placement.view());
