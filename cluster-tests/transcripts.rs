@@ -238,6 +238,9 @@ impl MemoryNode {
                 Server::Time => {
                     Reply::List(vec![Reply::Bytes(b"1700000000".to_vec()), Reply::Bytes(b"0".to_vec())])
                 }
+                Server::Scripts { known } => {
+                    Reply::List(known.into_iter().map(|known| Reply::Integer(known.into())).collect())
+                }
                 Server::Info { .. } => Reply::Bytes(Vec::new()),
                 Server::Hello(_) | Server::Client(_) | Server::Settings { .. } => Reply::Done,
             },

@@ -3,6 +3,7 @@
 
 mod expiry;
 mod number;
+mod script;
 #[cfg(test)]
 mod tests;
 mod together;
@@ -112,6 +113,7 @@ impl Run<'_> {
             Op::Encoding => Ok(self.encoding(key)),
             Op::Mark => Ok(Reply::Bytes(self.tenure.mark(self.shard, self.partition, key, self.now).into())),
             Op::Together(together) => self.together(together),
+            Op::Script(call) => self.script(key, call),
         }
     }
 

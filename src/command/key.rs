@@ -4,6 +4,7 @@ use bincode::Decode;
 use bincode::Encode;
 use bytes::Bytes;
 
+use crate::command::ScriptCall;
 use crate::command::Together;
 use crate::store::Blob;
 use crate::time::Timestamp;
@@ -91,6 +92,8 @@ pub enum Op {
     Mark,
     /// Several commands at once; the key is that of any of them.
     Together(Together),
+    /// A known script, of which it is the first key.
+    Script(ScriptCall),
 }
 
 /// The arguments of [`Op::Set`].
@@ -186,6 +189,7 @@ impl KeyCommand {
         match &self.op {
             Op::Get | Op::Range { .. } | Op::Take | Op::GetExpire(_) | Op::Together(_) => true,
             Op::Set(set) => set.answer == SetAnswer::Former,
+            Op::Script(call) => call.script.answers_value(),
             Op::Delete
             | Op::Exists
             | Op::Touch
@@ -243,6 +247,7 @@ impl KeyCommand {
             | Op::Encoding
             | Op::Mark => 0,
             Op::Together(together) => together.bytes(),
+            Op::Script(call) => call.keys.iter().chain(&call.arguments).map(|word| word.0.len()).sum(),
         };
         self.key.0.len() + of_op
     }
@@ -268,6 +273,7 @@ impl KeyCommand {
             | Op::Encoding
             | Op::Mark => true,
             Op::Together(together) => together.is_idempotent(),
+            Op::Script(call) => call.script.is_idempotent(),
             Op::Set(set) => match (set.condition, set.answer) {
                 (SetCondition::Always, SetAnswer::Done) => true,
                 (SetCondition::Always | SetCondition::IfAbsent | SetCondition::IfPresent, _) => false,

@@ -193,6 +193,32 @@ pub enum Invalid {
     /// COMMAND GETKEYS with a command that has no keys.
     #[error("The command has no key arguments")]
     NoKeys,
+    /// A script that is none of the known ones.
+    #[error("only scripts of well-known libraries run here, {sha1} is none of them")]
+    UnknownScript {
+        /// The SHA1 of its text.
+        sha1: String,
+    },
+    /// A SHA1 that names none of the known scripts.
+    #[error("No matching script. Please use EVAL.")]
+    NoScript,
+    /// A script that writes, where it must not.
+    #[error("Write commands are not allowed from read-only scripts.")]
+    ScriptWrites,
+    /// A script with too few keys or arguments.
+    #[error("the script takes {keys} keys and {arguments} arguments")]
+    ScriptWords {
+        /// So many at least.
+        keys: usize,
+        /// So many at least.
+        arguments: usize,
+    },
+    /// A number of keys below zero.
+    #[error("Number of keys can't be negative")]
+    NegativeKeyCount,
+    /// A number of keys beyond the words.
+    #[error("Number of keys can't be greater than number of args")]
+    TooManyKeys,
     /// MULTI within a transaction.
     #[error("MULTI calls can not be nested")]
     NestedMulti,
@@ -226,6 +252,7 @@ impl Invalid {
             Self::CrossSlot => "CROSSSLOT",
             Self::Version => "NOPROTO",
             Self::Discarded => "EXECABORT",
+            Self::NoScript => "NOSCRIPT",
             Self::Syntax
             | Self::NotInteger
             | Self::NotPositive
@@ -250,6 +277,11 @@ impl Invalid {
             | Self::NoCommand
             | Self::WordCountSpecified
             | Self::NoKeys
+            | Self::UnknownScript { .. }
+            | Self::ScriptWrites
+            | Self::ScriptWords { .. }
+            | Self::NegativeKeyCount
+            | Self::TooManyKeys
             | Self::NestedMulti
             | Self::NoMulti { .. }
             | Self::WatchInMulti

@@ -25,6 +25,11 @@ pub enum Server {
     },
     /// The node's clock.
     Time,
+    /// Which scripts are known.
+    Scripts {
+        /// In the order asked for.
+        known: Vec<bool>,
+    },
 }
 
 /// The arguments of HELLO.

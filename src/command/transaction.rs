@@ -202,6 +202,7 @@ fn is_part(command: &Command) -> bool {
             | Server::About(_)
             | Server::Info { .. }
             | Server::Settings { .. }
+            | Server::Scripts { .. }
             | Server::Time => true,
             // It would change the protocol within a reply.
             Server::Hello(_) | Server::Reset => false,

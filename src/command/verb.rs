@@ -11,6 +11,7 @@ use crate::command::Invalid;
 use crate::command::Refusal;
 use crate::command::parse;
 use crate::command::parse::Words;
+use crate::command::parse_integer;
 use crate::time::Timestamp;
 
 /// A command without its arguments: a row of the table.
@@ -157,7 +158,11 @@ static TABLE: &[Verb] = &[
     row("CONFIG", -2, "admin loading stale", NO_KEY, "2.0.0", "server", parse::server::config, "CONFIG GET: settings as Redis names them."),
     row("TIME", 1, "loading stale fast", NO_KEY, "2.6.0", "server", parse::server::time, "The node's clock: seconds and microseconds."),
     row("FUNCTION", -2, "write", NO_KEY, "7.0.0", "scripting", parse::server::function, "FUNCTION FLUSH, which does nothing: there are no functions."),
-    row("SCRIPT", -2, "write", NO_KEY, "2.6.0", "scripting", parse::server::script, "SCRIPT FLUSH, which does nothing: there are no scripts."),
+    row("EVAL", -3, "movablekeys", NO_KEY, "2.6.0", "scripting", parse::script::eval, "Runs a script that is known by its text."),
+    row("EVALSHA", -3, "movablekeys", NO_KEY, "2.6.0", "scripting", parse::script::evalsha, "Runs a script that is known by its SHA1."),
+    row("EVAL_RO", -3, "readonly movablekeys", NO_KEY, "7.0.0", "scripting", parse::script::eval_ro, "As EVAL, if the script only reads."),
+    row("EVALSHA_RO", -3, "readonly movablekeys", NO_KEY, "7.0.0", "scripting", parse::script::evalsha_ro, "As EVALSHA, if the script only reads."),
+    row("SCRIPT", -2, "write", NO_KEY, "2.6.0", "scripting", parse::script::script, "SCRIPT LOAD and EXISTS for the scripts that are known, and FLUSH, which keeps them."),
     row("MULTI", 1, "loading stale fast", NO_KEY, "1.2.0", "transactions", parse::server::multi, "Keeps the commands that follow for EXEC."),
     row("EXEC", 1, "loading stale", NO_KEY, "1.2.0", "transactions", parse::server::exec, "Carries out what was kept since MULTI: at once, as far as its keys lie in one partition."),
     row("DISCARD", 1, "loading stale fast", NO_KEY, "2.0.0", "transactions", parse::server::discard, "Forgets what was kept since MULTI."),
@@ -233,12 +238,20 @@ impl Verb {
     /// The keys among the words of a request, its name included.
     pub fn keys_in<'a>(&self, words: &'a [Bytes]) -> impl Iterator<Item = &'a Bytes> + use<'a> {
         let at = |position: i8| usize::try_from(position).unwrap_or_default();
+        let counted = self.has_counted_keys().then(|| counted_keys(words));
+        let KeyPositions { first, step, .. } = self.keys;
+        let first = if counted.is_some() { COUNT_AT + 1 } else { at(first) };
         let count = match self.keys {
-            KeyPositions { first: 0, .. } => 0,
+            KeyPositions { first: 0, .. } => counted.unwrap_or_default(),
             KeyPositions { last, .. } if last < 0 => words.len().saturating_sub(at(-last - 1)),
             KeyPositions { last, .. } => words.len().min(at(last) + 1),
         };
-        words[..count].iter().skip(at(self.keys.first)).step_by(at(self.keys.step).max(1))
+        words[..count].iter().skip(first).step_by(at(step).max(1))
+    }
+
+    /// Whether a word says how many keys follow it.
+    fn has_counted_keys(&self) -> bool {
+        self.flags().any(|flag| flag == "movablekeys")
     }
 
     /// Whether it takes so many words, its name included.
@@ -265,6 +278,16 @@ impl Verb {
     ) -> Result<Command, Refusal> {
         (self.parse)(&mut Words::new(self, arguments, now, entry_bytes_max))
     }
+}
+
+/// Where commands whose keys are counted have their count: behind the script.
+const COUNT_AT: usize = 2;
+
+/// Where the counted keys of a request end; zero: there are none.
+fn counted_keys(words: &[Bytes]) -> usize {
+    let count = words.get(COUNT_AT).and_then(|count| parse_integer(count));
+    let end = count.and_then(|count| usize::try_from(count).ok()?.checked_add(COUNT_AT + 1));
+    end.filter(|end| *end <= words.len()).unwrap_or_default()
 }
 
 impl PartialEq for Verb {
@@ -325,6 +348,9 @@ mod tests {
         assert_eq!(keys(&["MSET", "a", "1", "b", "2"]), ["a", "b"]);
         assert_eq!(keys(&["RENAME", "a", "b"]), ["a", "b"]);
         assert_eq!(keys(&["OBJECT", "ENCODING", "a"]), ["a"]);
+        assert_eq!(keys(&["EVAL", "text", "2", "a", "b", "c"]), ["a", "b"]);
+        assert!(keys(&["EVALSHA", "name", "2", "a"]).is_empty());
+        assert!(keys(&["EVAL", "text", "-1", "a"]).is_empty());
         assert!(keys(&["PING", "a"]).is_empty());
         assert!(keys(&["GET"]).is_empty());
     }

@@ -81,6 +81,9 @@ impl Session {
                 let parts = [millis / 1_000, millis % 1_000 * 1_000];
                 Reply::List(parts.iter().map(|part| text(part.to_string())).collect())
             }
+            Server::Scripts { known } => {
+                Reply::List(known.into_iter().map(|is_known| Reply::Integer(is_known.into())).collect())
+            }
             // It takes figures from all over the node: see `info`.
             Server::Info { .. } => text(String::new()),
         }

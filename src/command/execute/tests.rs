@@ -37,7 +37,16 @@ impl Bench {
         };
         let partition = Partition::of(&command.key.0);
         let executed = execute(&command, partition, &mut self.shard, &mut self.clock, &mut self.tenure, now);
-        let reply = match executed.reply {
+        self.changes = executed.changes;
+        Self::shown(line, executed.reply)
+    }
+
+    fn shown(line: &str, reply: Reply<'_>) -> String {
+        match reply {
+            Reply::List(replies) => {
+                let shown: Vec<String> = replies.into_iter().map(|reply| Self::shown(line, reply)).collect();
+                format!("[{}]", shown.join(" "))
+            }
             Reply::Done => "OK".to_owned(),
             Reply::Absent => "(nil)".to_owned(),
             Reply::Value(value) => String::from_utf8(value.to_vec()).unwrap(),
@@ -48,9 +57,7 @@ impl Bench {
             Reply::Word(word) => word.to_owned(),
             Reply::Refused(refusal) => format!("ERR {refusal}"),
             other => panic!("{line}: {other:?}"),
-        };
-        self.changes = executed.changes;
-        reply
+        }
     }
 
     /// Commands and their replies in turn, in lines of `command => reply`. An exclamation mark before
@@ -343,4 +350,126 @@ fn a_value_that_fits_no_shard_is_refused_with_the_limit() {
     let executed = execute(&command, partition, &mut shard, &mut Clock::default(), &mut Tenure::new(1), now);
     assert!(matches!(executed.reply, Reply::Refused(Refusal::NoMemory { .. })));
     assert!(executed.changes.is_empty());
+}
+
+#[test]
+fn known_scripts_do_what_their_texts_say() {
+    Bench::play(
+        "!SET lock me PX 1000 => OK
+         EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 lock you => 0
+         EVALSHA 1cac51482acf5858da00f6d685d68f886cd6b6b2 1 lock you 5000 => 0
+         !EVALSHA 1cac51482acf5858da00f6d685d68f886cd6b6b2 1 lock me 5000 => 1
+         EVALSHA f5f7bd3a3aa4a63c507c1155c5ea1219b350d992 1 lock me => 5000
+         EVALSHA f5f7bd3a3aa4a63c507c1155c5ea1219b350d992 1 lock you => 0
+         !EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 lock me 1000 0 => 1
+         PTTL lock => 6000
+         !EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 lock me 1000 1 => 1
+         PTTL lock => 1000
+         EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 lock you 1000 1 => 0
+         EVALSHA 1cac51482acf5858da00f6d685d68f886cd6b6b2 1 lock me soon => ERR value is not an integer or out of range
+         !EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 lock me => 1
+         EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 lock me => 0
+         !SET lock me => OK
+         EVALSHA a4e8783852e6b949f9ef3a97212805108459a890 1 lock me 1000 0 => 0
+         !EVALSHA 1cac51482acf5858da00f6d685d68f886cd6b6b2 1 lock me 0 => 1
+         EXISTS lock => 0
+         !SET v 1 => OK
+         EVALSHA 782e993d12091daacc7a3164ddf5c4624fe56042 1 v 2 0 => 0
+         !EVALSHA 782e993d12091daacc7a3164ddf5c4624fe56042 1 v 2 1 => OK
+         !EVALSHA 782e993d12091daacc7a3164ddf5c4624fe56042 1 v 3 2 PX 50 => OK
+         PTTL v => 50
+         EVALSHA a08c9c69b7c07ae2485190873b90d128a23e502d 1 v 4 9 => (nil)
+         !EVALSHA a08c9c69b7c07ae2485190873b90d128a23e502d 1 w 4 9 => OK
+         EVALSHA a08c9c69b7c07ae2485190873b90d128a23e502d 1 x 4 0 => ERR invalid expire time in 'setex' command
+         TTL w => 9
+         EVALSHA f4a7da3e5d8ea3b46642af08427151cae0190400 1 n 5 => (nil)
+         !EVALSHA 4d15273b16b10c15e1d9202cbe93c959ab7d250b 1 n 5 => 5
+         !EVALSHA f4a7da3e5d8ea3b46642af08427151cae0190400 1 n -2 => 3",
+    );
+}
+
+#[test]
+fn counters_begin_with_an_expiry_and_keep_it() {
+    Bench::play(
+        "!EVALSHA 628bd136a573a06b346879695681af12ccef300f 1 a 60 2 => 2
+         TTL a => 60
+         1000
+         !EVALSHA 628bd136a573a06b346879695681af12ccef300f 1 a 60 2 => 4
+         TTL a => 59
+         !EVALSHA 0f8a745c1b5efe281bd1299ea0d1b2994c6ae601 1 b 1 700 => 1
+         !EVALSHA 0f8a745c1b5efe281bd1299ea0d1b2994c6ae601 1 b 1 900 => 2
+         PTTL b => 700
+         !EVALSHA a1de965f42e177aa339706bd580f049065eca79a 1 c 3 60 => [3 60000]
+         1000
+         !EVALSHA a1de965f42e177aa339706bd580f049065eca79a 1 c 3 60 => [6 59000]
+         !PERSIST c => 1
+         !EVALSHA a1de965f42e177aa339706bd580f049065eca79a 1 c 1 60 => [7 60000]
+         !EVALSHA 3f424a504987d231baa2e19159bb5def8ad32f87 1 d 0 500 => [1 500]
+         100
+         !EVALSHA 3f424a504987d231baa2e19159bb5def8ad32f87 1 d 0 500 => [2 400]
+         !EVALSHA 3f424a504987d231baa2e19159bb5def8ad32f87 1 d 1 500 => [3 500]
+         !EVALSHA 895b92e1712734e1b464999be23953485475357b 1 e 500 => [1 500]
+         100
+         !EVALSHA 895b92e1712734e1b464999be23953485475357b 1 e 500 => [2 400]
+         EVALSHA 6aeb97ed6086dcdeafdc6fda3999a0d0e38ec96a 1 e => [2 400]
+         EVALSHA_RO 6aeb97ed6086dcdeafdc6fda3999a0d0e38ec96a 1 e => [2 400]
+         400
+         EVALSHA 6aeb97ed6086dcdeafdc6fda3999a0d0e38ec96a 1 e => [(nil) -2]
+         !EVALSHA 895b92e1712734e1b464999be23953485475357b 1 e 500 => [1 500]",
+    );
+}
+
+#[test]
+fn several_keys_are_locked_all_or_none() {
+    Bench::play(
+        "!EVALSHA e5a322e2634ef59a516e8ea150cb085afafee684 2 {t}a {t}b me 1000 => 2
+         EVALSHA e5a322e2634ef59a516e8ea150cb085afafee684 2 {t}b {t}c you 1000 => 0
+         EXISTS {t}c => 0
+         EVALSHA ce46f80993d5dac20dd066eb301a4e37994bdbed 2 {t}a {t}b you 5000 => 0
+         !EVALSHA ce46f80993d5dac20dd066eb301a4e37994bdbed 2 {t}a {t}b me 5000 => 2
+         PTTL {t}b => 5000
+         !SET {t}b you => OK
+         !EVALSHA 0f0f23b9048b36752b5be114f357ba083449f908 2 {t}a {t}b me => 1
+         GET {t}b => you
+         EVALSHA e5a322e2634ef59a516e8ea150cb085afafee684 2 a b me 1000 => ERR Keys in request don't hash to the same slot",
+    );
+}
+
+#[test]
+fn a_sliding_window_weighs_what_was_before() {
+    let acquire = "EVALSHA e8ac2a60cb040b0dbb56815a1e9c6fd032ce62e7 2 {w}/-1 {w} 4 10 1";
+    let state = "EVALSHA e7a0a27d4101baabb124af209bb0245197a359a1 2 {w}/-1 {w} 10";
+    Bench::play(&format!(
+        "EVALSHA e8ac2a60cb040b0dbb56815a1e9c6fd032ce62e7 2 {{w}}/-1 {{w}} 4 10 5 => (nil)
+         !{acquire} => 1
+         !{acquire} => 1
+         !{acquire} => 1
+         !{acquire} => 1
+         {acquire} => (nil)
+         {state} => [(nil) -2 4 20000]
+         10001
+         !{acquire} => 1
+         {acquire} => (nil)
+         {state} => [4 9999 1 19999]
+         5000
+         !{acquire} => 1
+         !{acquire} => 1
+         {acquire} => (nil)
+         {state} => [4 4999 3 14999]"
+    ));
+}
+
+#[test]
+fn only_known_scripts_run_and_only_with_their_words() {
+    let sha1 = "e0e1f9fabfc9d4800c877a703b823ac0578ff8db";
+    Bench::play(&format!(
+        "EVAL return 0 => ERR only scripts of well-known libraries run here, 63143b6f8007b98c53ca2149822777b3566f9241 is none of them
+         EVALSHA {sha1} 0 => ERR No matching script. Please use EVAL.
+         EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 0 => ERR the script takes 1 keys and 1 arguments
+         EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 1 k => ERR the script takes 1 keys and 1 arguments
+         EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 -1 k v => ERR Number of keys can't be negative
+         EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 3 k v => ERR Number of keys can't be greater than number of args
+         EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 x k v => ERR value is not an integer or out of range
+         EVALSHA_RO c3f8721cbb97f72bc19e972846bd7aaf91901658 1 k v => ERR Write commands are not allowed from read-only scripts."
+    ));
 }

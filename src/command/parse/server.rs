@@ -202,16 +202,8 @@ pub fn config(words: &mut Words<'_>) -> Parsed {
     }
 }
 
-pub fn function(words: &mut Words<'_>) -> Parsed {
-    flush_nothing(words)
-}
-
-pub fn script(words: &mut Words<'_>) -> Parsed {
-    flush_nothing(words)
-}
-
 /// There is nothing to be flushed.
-fn flush_nothing(words: &mut Words<'_>) -> Parsed {
+pub fn function(words: &mut Words<'_>) -> Parsed {
     let (name, count) = words.subcommand()?;
     match (name.as_str(), count) {
         ("FLUSH", 0..=1) => flushall(words).map(|_| Command::Nothing),
