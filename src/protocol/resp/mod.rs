@@ -7,6 +7,7 @@
 //! an error never holds a line end, so that it cannot be taken for two replies. A request that breaks
 //! the framing is a [`ProtocolError`], said once before the connection is closed.
 
+mod answer;
 mod decoder;
 mod encode;
 mod error;
@@ -15,6 +16,9 @@ mod number;
 #[cfg(test)]
 mod oracle;
 
+pub use answer::Answer;
+pub use answer::AnswerDecoder;
+pub use answer::AnswerError;
 pub use decoder::RespDecoder;
 pub use encode::RespVersion;
 pub use encode::array_header;
