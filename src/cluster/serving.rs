@@ -10,17 +10,22 @@ use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::HandOver;
 use crate::cluster::placement::PullId;
 use crate::cluster::view::View;
 use crate::command::KeyCommand;
+use crate::command::Plain;
 use crate::command::Reply;
 use crate::command::Tenure;
 use crate::command::execute;
+use crate::command::set_plainly;
 use crate::store::Applied;
 use crate::store::Change;
+use crate::store::Content;
 use crate::store::ItemContent;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -131,6 +136,38 @@ impl Serving {
         match <[Change; 1]>::try_from(executed.changes) {
             Ok([change]) => self.stream(partition, &StreamItem::Change(change), out),
             Err(changes) => self.stream_together(partition, changes, out),
+        }
+        true
+    }
+
+    /// As [`Serving::run`], for a plain request for a key of that partition.
+    pub fn run_plain(
+        &mut self,
+        partition: Partition,
+        request: &Plain<'_>,
+        now: Timestamp,
+        out: &mut Outgoing,
+        reply: impl FnOnce(&Reply<'_>),
+    ) -> bool {
+        if !self.primary.contains(partition) {
+            return false;
+        }
+        self.purge_now(partition);
+        match *request {
+            Plain::Get { key } => {
+                reply(&self.store.get(partition, key, now).map_or(Reply::Absent, Reply::Value));
+            }
+            Plain::Set { key, value } => {
+                match set_plainly(key, value, partition, &mut self.store, &mut self.clock, now) {
+                    Ok(version) => {
+                        reply(&Reply::Done);
+                        if let Some(version) = version {
+                            self.stream_value(partition, key, value, version, out);
+                        }
+                    }
+                    Err(refusal) => reply(&Reply::Refused(refusal)),
+                }
+            }
         }
         true
     }
@@ -324,11 +361,33 @@ impl Serving {
     }
 
     fn stream(&self, partition: Partition, item: &StreamItem, out: &mut Outgoing) {
-        let receivers = self.view.receivers(partition);
-        out.extend(receivers.map(|node| (node, item.clone())));
-        let is_new = |node: &NodeId| self.view.receivers(partition).all(|receiver| receiver != *node);
-        let subscribed = self.subscribers.iter().filter(|(_, partitions)| partitions.contains(partition));
-        out.extend(subscribed.filter(|(node, _)| is_new(node)).map(|(node, _)| (*node, item.clone())));
+        out.extend(self.receivers(partition).map(|node| (node, item.clone())));
+    }
+
+    /// Streams a value that lies in the bytes of a client: it is copied only if there is a receiver.
+    fn stream_value(
+        &self,
+        partition: Partition,
+        key: &[u8],
+        value: &[u8],
+        version: Version,
+        out: &mut Outgoing,
+    ) {
+        if self.receivers(partition).next().is_some() {
+            let mut value = Bytes::from([key, value].concat());
+            let key = value.split_to(key.len());
+            let content = Content::Value { bytes: value, expires_at: None };
+            self.stream(partition, &StreamItem::Change(Change { key, version, content }), out);
+        }
+    }
+
+    /// Who gets the changes of a partition, see the module.
+    fn receivers(&self, partition: Partition) -> impl Iterator<Item = NodeId> + '_ {
+        let is_new = move |node: &NodeId| self.view.receivers(partition).all(|receiver| receiver != *node);
+        let subscribed =
+            self.subscribers.iter().filter(move |(_, partitions)| partitions.contains(partition));
+        let subscribed = subscribed.map(|(node, _)| *node).filter(is_new);
+        self.view.receivers(partition).chain(subscribed)
     }
 
     /// What changed at once arrives at once, as far as it fits a frame.
@@ -373,8 +432,6 @@ impl Serving {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
     use crate::cluster::membership::Generation;
     use crate::cluster::membership::Identity;

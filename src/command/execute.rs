@@ -26,11 +26,13 @@ use crate::store::Applied;
 use crate::store::Blob;
 use crate::store::Change;
 use crate::store::Content;
+use crate::store::Item;
 use crate::store::ItemContent;
 use crate::store::Partition;
 use crate::store::Shard;
 use crate::time::Clock;
 use crate::time::Timestamp;
+use crate::time::Version;
 
 /// What came of a command.
 #[derive(Debug)]
@@ -66,6 +68,29 @@ pub fn execute<'a>(
     let mut run = Run { partition, shard, clock, tenure, now, entry_bytes_max, changes: Vec::new() };
     let reply = run.run(key, &command.op).unwrap_or_else(Reply::Refused);
     Executed { reply, changes: run.changes }
+}
+
+/// Gives a key of the partition a value, not larger than the shard's `entry_bytes_max` together with the
+/// key, without conditions and for good. Returns the version of the change, if the other copies need it.
+///
+/// # Errors
+///
+/// The value does not fit the shard.
+pub fn set_plainly(
+    key: &[u8],
+    value: &[u8],
+    partition: Partition,
+    shard: &mut Shard,
+    clock: &mut Clock,
+    now: Timestamp,
+) -> Result<Option<Version>, Refusal> {
+    let version = clock.next(now);
+    let content = ItemContent::Value { bytes: value, expires_at: None };
+    match shard.apply_item(Item { partition, key, version, content }, now) {
+        Applied::Newer => Ok(Some(version)),
+        Applied::Stale => Ok(None),
+        Applied::TooLarge { bytes, bytes_max } => Err(Refusal::NoMemory { bytes, bytes_max }),
+    }
 }
 
 /// A command under way.

@@ -1,16 +1,23 @@
 //! A client connection: bytes in, commands, bytes out, in order.
 //!
-//! The first byte of each request decides its protocol. Everything that has been read is parsed,
-//! commands with keys go to the router as one batch, and all replies are written with one call. The
-//! next batch is read when this one is answered, so a client that does not read its replies holds up
-//! nobody but itself.
+//! The first byte of each request decides its protocol. Plain requests whose shard is here and free are
+//! carried out where they lie, without a copy and without a message. From the first other one on,
+//! everything that has been read is parsed, and commands with keys go to the router as one batch. All
+//! replies are written with one call. The next input is read when this one is answered, so a client
+//! that does not read its replies holds up nobody but itself.
 
+mod batch;
 mod transaction;
 
+use std::future::poll_fn;
 use std::io;
+use std::pin::pin;
 use std::sync::Arc;
+use std::task::Context as TaskContext;
+use std::task::Poll;
 use std::time::Duration;
 
+use bytes::Buf;
 use bytes::Bytes;
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
@@ -22,14 +29,17 @@ use crate::command;
 use crate::command::Admitted;
 use crate::command::Codec;
 use crate::command::Command;
-use crate::command::Gather;
 use crate::command::KeyCommand;
 use crate::command::Refusal;
 use crate::command::Reply;
-use crate::command::help_lines;
 use crate::command::server::Server;
+use crate::node::at_once::AtOnce;
+use crate::node::buffers;
 use crate::node::cluster_wide;
 use crate::node::cluster_wide::Listing;
+use crate::node::connection::batch::Batch;
+use crate::node::connection::batch::Item;
+use crate::node::connection::batch::Last;
 use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::context::HangUp;
@@ -47,41 +57,16 @@ use crate::protocol::resp::RespLimits;
 use crate::protocol::text;
 use crate::protocol::text::TextDecoder;
 
-/// Room for one read.
-const READ_BYTES: usize = 16 * 1024;
 /// Commands that are carried out together.
 const BATCH_MAX: usize = 1_024;
 /// Bytes of keys and values that are carried out together, a single command apart.
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Room for one read behind a request that has arrived in part.
+const READ_BYTES_MIN: usize = 16 * 1024;
+/// Bytes of replies to plain requests that are written together, a single reply apart.
+const PLAIN_REPLIES_BYTES_MAX: usize = 128 * 1024;
 /// How long a client may take to read a reply before it is given up.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
-
-/// What has been parsed and is to be carried out together, all in one protocol.
-struct Batch {
-    codec: Codec,
-    items: Vec<Item>,
-    commands: Vec<KeyCommand>,
-    last: Last,
-}
-
-/// What is to be answered, in order.
-enum Item {
-    /// It is encoded already.
-    Ready(Bytes),
-    /// The next reply of the router.
-    Routed,
-    /// So many of them, gathered.
-    Gathered(Gather, usize),
-}
-
-/// What ends a batch.
-enum Last {
-    Nothing,
-    /// It is carried out alone, behind all before it, and must show what they did.
-    Alone(Command),
-    /// What has been read cannot be understood: this is said, and the connection closed.
-    Broken(Bytes),
-}
 
 /// What comes next in the input.
 enum Next {
@@ -127,42 +112,82 @@ impl Connection {
     pub async fn run(mut self) -> io::Result<()> {
         self.socket.set_nodelay(true)?;
         let mut hang_up = self.context.hang_up.subscribe();
-        let mut stopping = hang_up.clone();
+        let mut news = hang_up.clone();
+        // It may be stopping already.
+        news.mark_changed();
         let stalls = self.context.stalls_before().await;
+        tokio::select! {
+            biased;
+            () = hung_up(&mut hang_up, stalls) => Ok(()),
+            served = self.serve(&mut news) => served,
+        }
+    }
+
+    async fn serve(&mut self, news: &mut watch::Receiver<HangUp>) -> io::Result<()> {
         loop {
-            let is_served = tokio::select! {
-                biased;
-                () = hung_up(&mut hang_up, stalls, false) => return Ok(()),
-                served = self.serve_input() => served?,
-            };
-            if !is_served {
-                return self.socket.shutdown().await;
-            }
-            self.input.reserve(READ_BYTES);
-            let has_input = tokio::select! {
-                biased;
-                () = hung_up(&mut hang_up, stalls, false) => false,
-                // Before the stop: closing with something unread would take back replies under way.
-                read = self.socket.read_buf(&mut self.input) => read? > 0,
-                // Nothing is under way: a node that stops may close too.
-                () = hung_up(&mut stopping, stalls, true) => false,
-            };
-            if !has_input {
+            // Whatever the node's hang-up has to say wakes this task, so that it is looked at here.
+            let read = poll_fn(|task| self.poll_input(task, news)).await?;
+            if read == 0 || !self.serve_input().await? {
                 return self.socket.shutdown().await;
             }
         }
     }
 
+    /// Reads what is there into a buffer that is held only while there is something in it. Zero bytes:
+    /// the client has gone, or the node stops.
+    fn poll_input(
+        &mut self,
+        task: &mut TaskContext<'_>,
+        news: &mut watch::Receiver<HangUp>,
+    ) -> Poll<io::Result<usize>> {
+        if self.input.capacity() == 0 {
+            self.input = buffers::take_input();
+        }
+        // An empty buffer is begun from its start.
+        self.input.reserve(if self.input.is_empty() { buffers::INPUT_BYTES } else { READ_BYTES_MIN });
+        // Before the stop: closing with something unread would take back replies under way.
+        let read = pin!(self.socket.read_buf(&mut self.input)).poll(task);
+        if read.is_pending() {
+            self.rest();
+            // Nothing is under way: a node that stops may close.
+            let is_stopping = news.has_changed().unwrap_or(true) && news.borrow_and_update().is_stopping;
+            return if is_stopping { Poll::Ready(Ok(0)) } else { Poll::Pending };
+        }
+        read
+    }
+
+    /// Lends the buffers to other connections. A request that has arrived in part is moved to memory of
+    /// its own if that is much less.
+    fn rest(&mut self) {
+        buffers::give_output(std::mem::take(&mut self.output));
+        let mut input = std::mem::take(&mut self.input);
+        if input.len() < input.capacity() / 4 {
+            self.input = BytesMut::from(&input[..]);
+            input.clear();
+            buffers::give_input(input);
+        } else {
+            self.input = input;
+        }
+    }
+
     /// Answers all complete requests that have been read. False: the client wants to go, or has to.
     async fn serve_input(&mut self) -> io::Result<bool> {
+        if self.output.capacity() == 0 {
+            self.output = buffers::take_output();
+        }
         loop {
+            if !self.run_plain() {
+                self.write().await?;
+                continue;
+            }
             let before = self.next_codec();
             let Some(batch) = self.next_batch() else {
                 // Blank lines may stand before a request in the other protocol.
-                if self.next_codec() == before {
-                    return Ok(true);
+                if self.next_codec() != before {
+                    continue;
                 }
-                continue;
+                self.write().await?;
+                return Ok(true);
             };
             let codec = batch.codec;
             self.answer(codec, batch.items, batch.commands).await;
@@ -184,10 +209,39 @@ impl Connection {
         }
     }
 
+    /// Carries out the plain requests at the start of the input. False: there may be more, but there are
+    /// as many replies as are written together.
+    fn run_plain(&mut self) -> bool {
+        let is_between = self.text.is_between_lines() && self.resp.is_between_requests();
+        if !is_between || !self.session.takes_plain() {
+            return true;
+        }
+        let (limits, resp_codec) = (self.context.settings.text, self.session.codec());
+        let (mut used, mut count) = (0, 0);
+        let mut at_once = None;
+        while self.output.len() < PLAIN_REPLIES_BYTES_MAX {
+            let rest = &self.input[used..];
+            let (codec, found) = match rest.first() {
+                Some(b'*') => (resp_codec, resp::plain(rest)),
+                Some(_) | None => (Codec::Text, text::plain(limits, rest)),
+            };
+            let Some((request, bytes)) = found else { break };
+            let at_once = at_once.get_or_insert_with(|| AtOnce::new(&self.context));
+            if !at_once.run(codec, &request, &mut self.output) {
+                break;
+            }
+            used += bytes;
+            count += 1;
+        }
+        drop(at_once);
+        self.input.advance(used);
+        Counters::add(&self.context.counters.commands, count);
+        self.output.len() < PLAIN_REPLIES_BYTES_MAX
+    }
+
     /// Parses what has been read, up to a batch; none: there is nothing complete.
     fn next_batch(&mut self) -> Option<Batch> {
-        let mut batch =
-            Batch { codec: self.next_codec()?, items: Vec::new(), commands: Vec::new(), last: Last::Nothing };
+        let mut batch = Batch::new(self.next_codec()?);
         let mut bytes = 0;
         while batch.items.len() < BATCH_MAX && batch.commands.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
             let before = self.input.len();
@@ -211,7 +265,7 @@ impl Connection {
                 }
             }
         }
-        (!batch.items.is_empty() || !matches!(batch.last, Last::Nothing)).then_some(batch)
+        (!batch.is_empty()).then_some(batch)
     }
 
     /// In which protocol the next request is, or goes on; none: nothing has been read.
@@ -370,59 +424,23 @@ impl Connection {
     }
 
     async fn write(&mut self) -> io::Result<()> {
-        let written = timeout(WRITE_WAIT_MAX, self.socket.write_all(&self.output)).await;
+        if self.output.is_empty() {
+            return Ok(());
+        }
+        let mut writing = pin!(self.socket.write_all(&self.output));
+        // Mostly the socket takes all at once: then no timer is needed.
+        let written = match poll_fn(|task| Poll::Ready(writing.as_mut().poll(task))).await {
+            Poll::Ready(written) => written,
+            Poll::Pending => {
+                let written = timeout(WRITE_WAIT_MAX, writing).await;
+                written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+            }
+        };
         self.output.clear();
-        if self.output.capacity() > BATCH_BYTES_MAX {
+        if self.output.capacity() > buffers::OUTPUT_BYTES_MAX {
             self.output = Vec::new();
         }
-        written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
-    }
-}
-
-impl Batch {
-    /// Adds a command; false: it has to be the last one.
-    fn add(&mut self, command: Command) -> bool {
-        match command {
-            Command::Key(command) => {
-                self.commands.push(command);
-                self.items.push(Item::Routed);
-            }
-            Command::Many(many) if gather::is_small(&many) => {
-                self.items.push(Item::Gathered(many.gather(), many.len()));
-                self.commands.extend(many.parts());
-            }
-            Command::Nothing => self.ready(&Reply::Done),
-            Command::Ping { message: None } => self.ready(&Reply::Pong),
-            Command::Ping { message: Some(message) } | Command::Echo { message } => {
-                self.ready(&Reply::Value(&message));
-            }
-            Command::Help => self.ready(&Reply::Lines(help_lines())),
-            Command::Many(_)
-            | Command::Multi
-            | Command::Exec
-            | Command::Discard
-            | Command::Watch { .. }
-            | Command::Unwatch
-            | Command::Keys { .. }
-            | Command::Scan { .. }
-            | Command::Size
-            | Command::Flush
-            | Command::Server(_)
-            | Command::Exit
-            | Command::Nodes
-            | Command::Ring
-            | Command::Stats => {
-                self.last = Last::Alone(command);
-                return false;
-            }
-        }
-        true
-    }
-
-    fn ready(&mut self, reply: &Reply<'_>) {
-        let mut bytes = Vec::new();
-        protocol::encode(self.codec, reply, &mut bytes);
-        self.items.push(Item::Ready(bytes.into()));
+        written
     }
 }
 
@@ -436,9 +454,8 @@ fn bulk(key: Bytes) -> Reply<'static> {
     Reply::Bytes(key.into())
 }
 
-/// Returns when the node hangs up on connections that began after so many stalls, or, for one that is
-/// idle, stops.
-async fn hung_up(hang_up: &mut watch::Receiver<HangUp>, stalls: u64, is_idle: bool) {
+/// Returns when the node hangs up on connections that began after so many stalls.
+async fn hung_up(hang_up: &mut watch::Receiver<HangUp>, stalls: u64) {
     // The sender lives as long as the node: an error ends the connection too.
-    let _ = hang_up.wait_for(|now| stalls < now.replaced || (is_idle && now.is_stopping)).await;
+    let _ = hang_up.wait_for(|now| stalls < now.replaced).await;
 }

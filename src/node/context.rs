@@ -19,6 +19,7 @@ use crate::node::peers::Peers;
 use crate::node::placement;
 use crate::node::settings::Settings;
 use crate::node::shard;
+use crate::node::shard_door::ShardDoor;
 use crate::store::Partition;
 
 /// The way to an actor, which its supervisor may replace.
@@ -105,7 +106,7 @@ pub struct Context {
     /// The present view.
     pub view: watch::Sender<Arc<View>>,
     /// The way to each shard.
-    pub shards: Vec<Door<shard::Message>>,
+    pub shards: Vec<ShardDoor>,
     /// The other nodes.
     pub peers: Peers,
     /// The way to the placement actor.

@@ -17,6 +17,8 @@
 //! Without placement or membership a node would be a danger to the others, so it ends, and the others
 //! replace it. The listeners only hold a task that accepts; they too are started again.
 
+mod at_once;
+mod buffers;
 mod clock;
 mod cluster_wide;
 mod connection;
@@ -38,6 +40,7 @@ mod router;
 mod session;
 pub mod settings;
 mod shard;
+mod shard_door;
 mod supervisor;
 
 use std::io;
@@ -66,6 +69,7 @@ use crate::node::context::HangUp;
 use crate::node::peers::Peers;
 use crate::node::settings::REDIRECT_PORT_OFFSET;
 use crate::node::settings::Settings;
+use crate::node::shard_door::ShardDoor;
 use crate::node::supervisor::Supervisor;
 use crate::store::PartitionSet;
 
@@ -149,7 +153,7 @@ impl Node {
             clocks,
             pulse: Pulse::new(clocks.now(), stall_max),
             view: watch::Sender::new(Arc::clone(placement.view())),
-            shards: (0..settings.store.shard_count).map(|_| Door::default()).collect(),
+            shards: (0..settings.store.shard_count).map(|_| ShardDoor::default()).collect(),
             peers: Peers::default(),
             placement: Door::default(),
             gossip: Door::default(),

@@ -210,6 +210,8 @@ fn group(
 
 /// A group under way.
 enum Sent {
+    /// A shard was free, and has carried them out.
+    Done(Vec<Answer>),
     /// To a shard. The commands are kept: a shard that fails does not give them back.
     Shard(oneshot::Receiver<Replies>, Vec<KeyCommand>),
     Node(tokio::task::JoinHandle<Vec<Answer>>, Vec<KeyCommand>),
@@ -223,6 +225,12 @@ fn start(
 ) -> Vec<(Vec<usize>, Sent)> {
     let start_one = |to, commands: Vec<KeyCommand>| match to {
         Place::Shard(number) => {
+            let mut held = context.shards[number].try_hold(context, context.clocks.now());
+            if let Some((outcomes, bytes)) = held.as_mut().and_then(|held| held.run_all(codec, &commands)) {
+                drop(held);
+                return Sent::Done(split(outcomes, &bytes.into(), commands));
+            }
+            drop(held);
             let (reply, replies) = oneshot::channel();
             let kept = commands.clone();
             context.shards[number].cast(shard::Message::Run(Batch { codec, commands, reply }));
@@ -259,7 +267,7 @@ async fn join_until(groups: Vec<(Vec<usize>, Sent)>, deadline: Instant) -> Vec<(
                 }
             },
             // A shard always answers or drops the batch: it has run whatever the time.
-            Sent::Shard(..) | Sent::Nowhere(_) => sent.answers().await,
+            Sent::Done(_) | Sent::Shard(..) | Sent::Nowhere(_) => sent.answers().await,
         };
         joined.push((places, answers));
     }
@@ -269,6 +277,7 @@ async fn join_until(groups: Vec<(Vec<usize>, Sent)>, deadline: Instant) -> Vec<(
 impl Sent {
     async fn answers(self) -> Vec<Answer> {
         match self {
+            Sent::Done(answers) => answers,
             Sent::Shard(replies, kept) => match replies.await {
                 Ok(replies) => split(replies.outcomes, &replies.bytes, replies.commands),
                 Err(_) => kept.into_iter().map(Answer::Lost).collect(),

@@ -58,6 +58,11 @@ impl Session {
         if self.is_resp3 { Codec::Resp3 } else { Codec::Resp2 }
     }
 
+    /// Whether a plain request means here what it always means. In a transaction it is kept.
+    pub fn takes_plain(&self) -> bool {
+        self.transaction.len().is_none()
+    }
+
     /// The transaction that the connection is in, if it is in one.
     pub const fn transaction(&mut self) -> &mut Transaction {
         &mut self.transaction

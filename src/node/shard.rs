@@ -1,8 +1,16 @@
 //! The shard actor: a mailbox in front of one [`Serving`].
 //!
-//! A connection sends it one message per batch of commands that it has read; the shard encodes the
-//! replies straight into the buffer that goes back. Long work (pulls, purges, flushes) is done in
-//! bounded steps, each a message to itself, so that commands are served in between.
+//! What a shard has is its [`Core`]. The actor does with it what other parts of the node tell it, in
+//! order, and long work (pulls, purges, flushes) in bounded steps, each a message to itself. Commands
+//! in between need no message: a connection that finds the core free carries its commands out by itself
+//! (see [`ShardDoor`]); otherwise it sends them here, and nobody ever waits for the lock but the actor.
+//!
+//! The rule: whatever is done with a core, what it says to other nodes goes into their streams before
+//! the core is free again. So a stream has changes, hand-overs and the ends of pulls in the order in
+//! which they were made.
+//!
+//! Why not one message per batch always: it costs as much as all the rest of an unpipelined request
+//! that is not the kernel's (two wake-ups of tasks, an allocation for the answer), measured.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,8 +31,12 @@ use crate::cluster::serving::Serving;
 use crate::cluster::view::View;
 use crate::command::Codec;
 use crate::command::KeyCommand;
+use crate::command::Plain;
+use crate::command::Reply;
 use crate::command::Tenure;
 use crate::node::context::Context;
+#[cfg(doc)]
+use crate::node::shard_door::ShardDoor;
 use crate::protocol;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -32,6 +44,8 @@ use crate::store::ScanCursor;
 use crate::store::Shard;
 use crate::store::ShardLimits;
 use crate::store::ShardStats;
+use crate::time::Moment;
+use crate::time::Timestamp;
 use crate::time::Version;
 
 /// How often old tombstones are dropped, and some of what has expired is cleared away.
@@ -147,12 +161,71 @@ pub struct ShardActor {
     pub number: u16,
 }
 
-/// The actor's state.
-pub struct State {
+/// What a shard has. It is locked for as long as it takes to do one thing.
+pub struct Core {
     serving: Serving,
     stalls_known: u64,
+    /// What goes into the streams to other nodes; empty while the core is free.
+    out: Outgoing,
+}
+
+/// The actor's state.
+#[derive(Debug, Default)]
+pub struct State {
     is_stepping: bool,
     pulls_counted: usize,
+}
+
+impl Core {
+    /// Whether it may serve at this time: the process has not stood still, as far as the shard knows.
+    pub fn may_serve(&self, context: &Context, now: Moment) -> bool {
+        context.pulse.is_fresh(now, self.stalls_known)
+    }
+
+    /// Carries out a command; false: its partition is not served here, nothing was done.
+    pub fn run(&mut self, command: &KeyCommand, now: Timestamp, reply: impl FnOnce(&Reply<'_>)) -> bool {
+        self.serving.run(command, now, &mut self.out, reply)
+    }
+
+    /// As [`Core::run`], for a plain request for a key of that partition.
+    pub fn run_plain(
+        &mut self,
+        partition: Partition,
+        request: &Plain<'_>,
+        now: Timestamp,
+        reply: impl FnOnce(&Reply<'_>),
+    ) -> bool {
+        self.serving.run_plain(partition, request, now, &mut self.out, reply)
+    }
+
+    /// Carries out commands in order. Returns what became of each, and the replies, one after the other.
+    pub fn run_all(
+        &mut self,
+        context: &Context,
+        codec: Codec,
+        commands: &[KeyCommand],
+    ) -> (Vec<Outcome>, Vec<u8>) {
+        let now = context.clocks.wall();
+        let may_serve = self.may_serve(context, context.clocks.now());
+        let mut bytes = Vec::with_capacity(32 * commands.len());
+        let mut outcomes = Vec::with_capacity(commands.len());
+        for command in commands {
+            let has_run =
+                may_serve && self.run(command, now, |reply| protocol::encode(codec, reply, &mut bytes));
+            outcomes.push(match has_run {
+                true => Outcome::Reply { end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) },
+                false => Outcome::Moved,
+            });
+        }
+        (outcomes, bytes)
+    }
+
+    /// Puts what other nodes have to hear into their streams. Before the core is free again.
+    pub fn stream(&mut self, context: &Context) {
+        if !self.out.is_empty() {
+            context.peers.stream(std::mem::take(&mut self.out));
+        }
+    }
 }
 
 impl Actor for ShardActor {
@@ -169,11 +242,12 @@ impl Actor for ShardActor {
         };
         let store = Shard::new(limits, rand::random());
         let count = u16::try_from(context.shards.len())?;
-        let serving =
-            Serving::new(store, Tenure::new(rand::random()), self.number, count, context.current_view());
-        context.shards[usize::from(self.number)].lead_to(myself.clone());
+        let tenure = Tenure::new(rand::random());
+        let serving = Serving::new(store, tenure, self.number, count, context.current_view());
+        let core = Core { serving, stalls_known: NO_VIEW_YET, out: Outgoing::new() };
+        context.shards[usize::from(self.number)].open(core, myself.clone());
         drop(myself.send_interval(SWEEP_PERIOD, || Message::Sweep));
-        Ok(State { serving, stalls_known: NO_VIEW_YET, is_stepping: false, pulls_counted: 0 })
+        Ok(State::default())
     }
 
     async fn handle(
@@ -182,11 +256,13 @@ impl Actor for ShardActor {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        // A command that failed inside the core leaves it in no known state: the shard fails too.
+        let mut guard = self.context.shards[usize::from(self.number)].lock().ok_or("a command failed")?;
+        let core = guard.as_mut().ok_or("the shard has no core")?;
         let now = self.context.clocks.wall();
-        let mut out = Outgoing::new();
-        let serving = &mut state.serving;
+        let Core { serving, stalls_known, out } = core;
         match message {
-            Message::Run(batch) => self.run(batch, state, &mut out),
+            Message::Run(batch) => self.run(batch, core),
             Message::Apply { items, done } => {
                 items.iter().for_each(|item| serving.apply(item, now));
                 // The receiver may have ended with its link; the items are applied all the same.
@@ -194,13 +270,13 @@ impl Actor for ShardActor {
             }
             Message::View { view, stalls } => {
                 serving.see(view);
-                state.stalls_known = stalls;
+                *stalls_known = stalls;
             }
-            Message::HandOver { to, given } => serving.hand_over(to, &given, &mut out),
+            Message::HandOver { to, given } => serving.hand_over(to, &given, out),
             Message::Pull { by, id, wants } => serving.start_pull(by, id, &wants),
             Message::StreamBroken(to) => serving.stream_broken(to),
             Message::Purge(partitions) => serving.purge(&partitions),
-            Message::Flush(flush) => self.flush(&myself, flush, serving, &mut out),
+            Message::Flush(flush) => self.flush(&myself, flush, serving, out),
             Message::List { cursor, visits_max, reply } => {
                 let mut keys = Vec::new();
                 let next = serving
@@ -213,34 +289,21 @@ impl Actor for ShardActor {
             }
             Message::Step => {
                 state.is_stepping = false;
-                serving.step(now, |node| self.context.peers.can_take_more(node), &mut out);
+                serving.step(now, |node| self.context.peers.can_take_more(node), out);
             }
             Message::Sweep => serving.sweep(now),
         }
-        self.count_pulls(state);
-        self.go_on(&myself, state, out.is_empty());
-        self.context.peers.stream(out);
+        self.count_pulls(core, state);
+        self.go_on(&myself, core, state);
+        core.stream(&self.context);
         Ok(())
     }
 }
 
 impl ShardActor {
-    fn run(&self, batch: Batch, state: &mut State, out: &mut Outgoing) {
+    fn run(&self, batch: Batch, core: &mut Core) {
         let Batch { codec, commands, reply } = batch;
-        let now = self.context.clocks.wall();
-        let may_serve = self.context.pulse.is_fresh(self.context.clocks.now(), state.stalls_known);
-        let mut bytes = Vec::with_capacity(32 * commands.len());
-        let mut outcomes = Vec::with_capacity(commands.len());
-        for command in &commands {
-            let has_run = may_serve
-                && state.serving.run(command, now, out, |reply| {
-                    protocol::encode(codec, reply, &mut bytes);
-                });
-            outcomes.push(match has_run {
-                true => Outcome::Reply { end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) },
-                false => Outcome::Moved,
-            });
-        }
+        let (outcomes, bytes) = core.run_all(&self.context, codec, &commands);
         // The client may have gone.
         let _ = reply.send(Replies { commands, outcomes, bytes: bytes.into() });
     }
@@ -266,8 +329,8 @@ impl ShardActor {
     }
 
     /// What others pull from us just now is not to be dropped.
-    fn count_pulls(&self, state: &mut State) {
-        let (before, after) = (state.pulls_counted, state.serving.pull_count());
+    fn count_pulls(&self, core: &Core, state: &mut State) {
+        let (before, after) = (state.pulls_counted, core.serving.pull_count());
         if before != after {
             let count = &self.context.counters.pulls_answering;
             count.fetch_add(after, Ordering::AcqRel);
@@ -277,12 +340,12 @@ impl ShardActor {
     }
 
     /// Keeps one step message under way while there is work.
-    fn go_on(&self, myself: &ActorRef<Message>, state: &mut State, was_idle: bool) {
-        if state.is_stepping || !state.serving.has_work() {
+    fn go_on(&self, myself: &ActorRef<Message>, core: &Core, state: &mut State) {
+        if state.is_stepping || !core.serving.has_work() {
             return;
         }
         state.is_stepping = true;
-        match was_idle {
+        match core.out.is_empty() {
             true => drop(myself.send_after(PULL_PAUSE, || Message::Step)),
             false => drop(myself.cast(Message::Step)),
         }

@@ -189,10 +189,16 @@ impl Shard {
     /// Merges a change, then makes room if it is too much for the limits.
     pub fn apply(&mut self, partition: Partition, change: &Change, now: Timestamp) -> Applied {
         let Change { key, version, content } = change;
-        let content = ItemContent::from(content).at(now);
+        self.apply_item(Item { partition, key, version: *version, content: content.into() }, now)
+    }
+
+    /// As [`Shard::apply`], for what nobody has made a [`Change`] of.
+    pub fn apply_item(&mut self, item: Item<'_>, now: Timestamp) -> Applied {
+        let Item { partition, key, version, content } = item;
+        let content = content.at(now);
         let found = self.tables.find(&self.slab, partition, key);
-        if *version <= self.flushed_at(partition)
-            || found.is_some_and(|index| !self.is_newer(index, *version, content, now))
+        if version <= self.flushed_at(partition)
+            || found.is_some_and(|index| !self.is_newer(index, version, content, now))
         {
             return Applied::Stale;
         }
@@ -200,8 +206,8 @@ impl Shard {
             return too_large;
         }
         let index = match found {
-            Some(index) => self.overwrite(index, *version, content),
-            None => self.insert(Item { partition, key, version: *version, content }),
+            Some(index) => self.overwrite(index, version, content),
+            None => self.insert(Item { partition, key, version, content }),
         };
         self.drop_excess(index);
         Applied::Newer

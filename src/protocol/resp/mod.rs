@@ -15,6 +15,7 @@ mod gather;
 mod number;
 #[cfg(test)]
 mod oracle;
+mod plain;
 
 pub use answer::Answer;
 pub use answer::AnswerDecoder;
@@ -33,6 +34,7 @@ pub use gather::bulk_of;
 pub use gather::elements_of;
 pub use gather::integer_of;
 pub use gather::is_error;
+pub use plain::plain;
 
 /// What a request may hold. The limits are listed in `proto-spec/limits.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,6 +8,7 @@
 mod decoder;
 mod encode;
 mod escape;
+mod plain;
 
 pub use decoder::TextDecoder;
 pub use encode::encode;
@@ -16,6 +17,7 @@ pub use encode::encode_key_line;
 pub use encode::encode_refusal;
 pub use escape::escape;
 pub use escape::unescape;
+pub use plain::plain;
 
 /// What a line may hold. The limits are listed in `proto-spec/limits.md`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

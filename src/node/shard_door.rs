@@ -1,0 +1,133 @@
+//! The way to a shard: its mailbox, and its core for whoever finds it free.
+
+use std::fmt;
+use std::hint;
+use std::sync::Mutex;
+use std::sync::MutexGuard;
+use std::sync::TryLockError;
+
+use ractor::ActorRef;
+
+use crate::cluster::peer::Outcome;
+use crate::command::Codec;
+use crate::command::KeyCommand;
+use crate::command::Plain;
+use crate::command::Reply;
+use crate::node::context::Context;
+use crate::node::context::Door;
+use crate::node::shard::Core;
+use crate::node::shard::Message;
+use crate::store::Partition;
+use crate::time::Moment;
+use crate::time::Timestamp;
+
+/// How often a core that is taken is looked at again: about as long as another connection needs for a
+/// command. The actor may have it for much longer; that is not waited for.
+const LOOKS_MAX: usize = 50;
+
+/// The way to a shard.
+#[derive(Default)]
+pub struct ShardDoor {
+    mailbox: Door<Message>,
+    /// None before the actor has started for the first time.
+    core: Mutex<Option<Core>>,
+}
+
+impl ShardDoor {
+    /// A shard begins, with this core and that actor.
+    pub fn open(&self, core: Core, actor: ActorRef<Message>) {
+        // What a predecessor has left is thrown away, in whatever state it is.
+        let mut place = self.core.lock().unwrap_or_else(|failed| failed.into_inner());
+        *place = Some(core);
+        self.core.clear_poison();
+        drop(place);
+        self.mailbox.lead_to(actor);
+    }
+
+    /// Sends the actor a message, see [`Door::cast`].
+    pub fn cast(&self, message: Message) {
+        self.mailbox.cast(message);
+    }
+
+    /// The core, once it is free: for the actor. None: somebody has failed while he had it.
+    pub fn lock(&self) -> Option<MutexGuard<'_, Option<Core>>> {
+        self.core.lock().ok()
+    }
+
+    /// The shard, if its core is free now: for everybody else. One who holds a shard takes no second one
+    /// and does not wait for anything.
+    pub fn try_hold<'a>(&'a self, context: &'a Context, now: Moment) -> Option<Held<'a>> {
+        for _ in 0..LOOKS_MAX {
+            match self.core.try_lock() {
+                Ok(core) => {
+                    let may_serve = core.as_ref().is_some_and(|core| core.may_serve(context, now));
+                    return Some(Held { core, context, may_serve });
+                }
+                Err(TryLockError::WouldBlock) => hint::spin_loop(),
+                // The actor finds out by the next message, and is replaced.
+                Err(TryLockError::Poisoned(_)) => return None,
+            }
+        }
+        None
+    }
+}
+
+impl fmt::Debug for ShardDoor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ShardDoor").field("mailbox", &self.mailbox).finish_non_exhaustive()
+    }
+}
+
+/// A shard in the hands of somebody who is not its actor.
+pub struct Held<'a> {
+    core: MutexGuard<'a, Option<Core>>,
+    context: &'a Context,
+    may_serve: bool,
+}
+
+impl Held<'_> {
+    /// Carries out a plain request for a key of that partition; false: it is not served here.
+    pub fn run_plain(
+        &mut self,
+        partition: Partition,
+        request: &Plain<'_>,
+        now: Timestamp,
+        reply: impl FnOnce(&Reply<'_>),
+    ) -> bool {
+        let core = self.core.as_mut().filter(|_| self.may_serve);
+        core.is_some_and(|core| core.run_plain(partition, request, now, reply))
+    }
+
+    /// Carries out commands in order; none: there is no shard yet.
+    pub fn run_all(&mut self, codec: Codec, commands: &[KeyCommand]) -> Option<(Vec<Outcome>, Vec<u8>)> {
+        self.core.as_mut().map(|core| core.run_all(self.context, codec, commands))
+    }
+}
+
+impl Drop for Held<'_> {
+    fn drop(&mut self) {
+        if let Some(core) = self.core.as_mut() {
+            core.stream(self.context);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_gets_a_core_in_which_a_command_has_failed() {
+        let door = ShardDoor::default();
+        assert!(door.lock().is_some());
+        let failed = std::thread::scope(|scope| {
+            let command = || {
+                let _core = door.lock();
+                panic!("a bug");
+            };
+            scope.spawn(command).join()
+        });
+        assert!(failed.is_err());
+        assert!(door.lock().is_none());
+    }
+}
