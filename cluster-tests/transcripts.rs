@@ -12,6 +12,7 @@ use std::path::PathBuf;
 use bytes::Bytes;
 use bytes::BytesMut;
 use cachegopher::command::Admitted;
+use cachegopher::command::Cluster;
 use cachegopher::command::Codec;
 use cachegopher::command::Command;
 use cachegopher::command::Gather;
@@ -42,6 +43,7 @@ use cachegopher::store::Partition;
 use cachegopher::store::ScanCursor;
 use cachegopher::store::Shard;
 use cachegopher::store::ShardLimits;
+use cachegopher::store::Slot;
 use cachegopher::time::Clock;
 use cachegopher::time::Timestamp;
 
@@ -168,6 +170,24 @@ impl MemoryNode {
         keys
     }
 
+    fn about_slots(&self, asked: Cluster) -> Reply<'static> {
+        let of = |slot: u16| self.keys().into_iter().filter(move |key| Slot::of(key).number() == slot);
+        match asked {
+            Cluster::KeySlot(key) => Reply::Integer(Slot::of(&key).number().into()),
+            Cluster::CountKeys { slot } => Reply::Integer(of(slot).count() as i64),
+            Cluster::Keys { slot, count_max } => {
+                Reply::List(of(slot).take(count_max).map(|key| Reply::Bytes(key.into())).collect())
+            }
+            Cluster::FailureReports { node } => {
+                let id = String::from_utf8_lossy(&node).into_owned();
+                Reply::Refused(Invalid::Node { id }.into())
+            }
+            // One node is no cluster: these are tested where they are said.
+            Cluster::Info | Cluster::MyId | Cluster::Nodes => Reply::Bytes(Vec::new()),
+            Cluster::Slots | Cluster::Shards | Cluster::Links => Reply::List(Vec::new()),
+        }
+    }
+
     fn answer(&mut self, codec: Codec, command: Command) {
         let bulk = |key: &Bytes| Reply::Bytes(key.to_vec());
         let reply = match command {
@@ -227,6 +247,7 @@ impl MemoryNode {
             Command::Nodes => Reply::Lines(vec!["a 127.0.0.1:31337 alive".to_owned()]),
             Command::Ring => Reply::Lines(vec!["0-4095 a".to_owned()]),
             Command::Stats => Reply::Lines(vec![format!("keys {}", self.keys().len())]),
+            Command::Cluster(asked) => self.about_slots(asked),
             // What a node says about itself is tested where it is said.
             Command::Server(server) => match server {
                 Server::Reset => {
@@ -242,6 +263,7 @@ impl MemoryNode {
                     Reply::List(known.into_iter().map(|known| Reply::Integer(known.into())).collect())
                 }
                 Server::Info { .. } => Reply::Bytes(Vec::new()),
+                Server::ReadCopies(_) => Reply::Done,
                 Server::Hello(_) | Server::Client(_) | Server::Settings { .. } => Reply::Done,
             },
         };

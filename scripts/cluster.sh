@@ -53,7 +53,7 @@ A node is named by its number or its name: 2 or n2.
 
 Environment:
   CACHEGOPHER_RUN        the run folder             [default: .run in the repository]
-  CACHEGOPHER_BASE_PORT  client port of n1          [default: 31337; others follow, peers -10000]
+  CACHEGOPHER_BASE_PORT  client port of n1          [default: 31337; others follow, peers -10000, redirect +1000]
   CACHEGOPHER_BIN        a node's binary, if it is not to be built; cluster-probe is beside it
 HELP
 }
@@ -64,7 +64,7 @@ command_up() {
     local count=3 base_port=${CACHEGOPHER_BASE_PORT:-31337} flags=()
     parse_up "$@"
     check_number "the number of nodes" "$count" 1 "$nodes_max"
-    check_number "the base port" "$base_port" 11024 $((32767 - nodes_max))
+    check_number "the base port" "$base_port" 11024 $((31767 - nodes_max))
     check_flags ${flags[@]+"${flags[@]}"}
     lock_run_folder
     if is_up && [[ -n $(running_nodes) ]]; then

@@ -19,6 +19,7 @@ use super::LONG;
 use super::client::Client;
 use super::eventually;
 use super::ports::Ports;
+use super::ports::REDIRECT_OFFSET;
 
 /// How a node is started, again and again.
 #[derive(Clone, Debug)]
@@ -162,6 +163,11 @@ impl Node {
     /// A new connection.
     pub async fn connect(&self) -> Client {
         Client::connect(self.plan.client).await
+    }
+
+    /// Where cluster-aware clients reach it.
+    pub fn redirect(&self) -> SocketAddr {
+        SocketAddr::new(self.plan.client.ip(), self.plan.client.port() + REDIRECT_OFFSET)
     }
 
     /// Its figures; none while it does not answer.

@@ -15,7 +15,7 @@ const COUNT: u16 = 1_000;
 const CLIENT_FIRST: u16 = 21_000;
 const PEER_FIRST: u16 = 23_000;
 /// As the node has it: where cluster-aware clients are served.
-const REDIRECT_OFFSET: u16 = 1_000;
+pub const REDIRECT_OFFSET: u16 = 1_000;
 
 /// The ports of a node, ours until this is dropped.
 #[derive(Debug)]

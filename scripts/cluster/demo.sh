@@ -26,7 +26,7 @@ demo_cluster() {
     else
         say "No cluster is up: starting one for the demo."
         local count=3 base_port=${CACHEGOPHER_BASE_PORT:-31337} flags=()
-        check_number "the base port" "$base_port" 11024 $((32767 - nodes_max))
+        check_number "the base port" "$base_port" 11024 $((31767 - nodes_max))
         lock_run_folder
         build
         check_ports $(seq "$base_port" $((base_port + count - 1)))

@@ -8,4 +8,5 @@ pub mod record;
 pub mod replication;
 pub mod ring;
 pub mod serving;
+pub mod slot_map;
 pub mod view;

@@ -44,6 +44,12 @@ impl Record {
         (self.generation, self.revision) > (other.generation, other.revision)
     }
 
+    /// The address for cluster-aware clients that it announces, as Redis writes one: they part it at the
+    /// last colon.
+    pub fn redirect_address(&self) -> String {
+        format!("{}:{}", self.host, self.redirect_port)
+    }
+
     /// The client address that it announces.
     pub fn client_address(&self) -> String {
         match self.host.contains(':') {

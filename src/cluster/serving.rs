@@ -32,6 +32,7 @@ use crate::store::PartitionSet;
 use crate::store::ScanCursor;
 use crate::store::Shard;
 use crate::store::ShardStats;
+use crate::store::Slot;
 use crate::time::Clock;
 use crate::time::Timestamp;
 use crate::time::Version;
@@ -170,6 +171,24 @@ impl Serving {
             }
         }
         true
+    }
+
+    /// Answers a command that changes nothing from this node's copy, which may be behind its primary;
+    /// false: there is no full copy here, or the command is not such a one.
+    pub fn run_on_copy(
+        &mut self,
+        command: &KeyCommand,
+        now: Timestamp,
+        reply: impl FnOnce(&Reply<'_>),
+    ) -> bool {
+        let partition = Partition::of(&command.key.0);
+        let may_answer =
+            command.is_read() && self.view.has_copy(partition) && !self.purging.contains(partition);
+        if may_answer {
+            let (store, clock, tenure) = (&mut self.store, &mut self.clock, &mut self.tenure);
+            reply(&execute(command, partition, store, clock, tenure, now).reply);
+        }
+        may_answer
     }
 
     /// Applies an item of another node's stream.
@@ -327,6 +346,15 @@ impl Serving {
             })?;
         }
         Some(cursor)
+    }
+
+    /// The keys of a slot that this node has, served or not.
+    pub fn keys_of(&self, slot: u16, now: Timestamp) -> impl Iterator<Item = &[u8]> {
+        let items = Partition::of_slot(slot).into_iter().flat_map(|p| self.store.items_of(p));
+        items.filter_map(move |item| match item.content.at(now) {
+            ItemContent::Value { .. } if Slot::of(item.key).number() == slot => Some(item.key),
+            ItemContent::Value { .. } | ItemContent::Deleted => None,
+        })
     }
 
     /// Drops old tombstones and clears away some of what has expired, a bounded number of each.

@@ -66,6 +66,8 @@ pub struct View {
     /// One for each node of the ring, in its order.
     members: Vec<Member>,
     ownership: Ownership,
+    /// Handed over by `me` to nodes that have not said yet that they serve them.
+    granted: PartitionSet,
     fingerprint: u32,
     is_in_doubt: bool,
 }
@@ -87,7 +89,8 @@ impl View {
     /// The view of `me`. There is a member for every node of the ring, in its order.
     pub fn new(me: NodeId, ring: Arc<Ring>, members: Vec<Member>, ownership: Ownership) -> Self {
         let fingerprint = ownership.fingerprint(&ring);
-        Self { me, ring, members, ownership, fingerprint, is_in_doubt: false }
+        let granted = PartitionSet::new();
+        Self { me, ring, members, ownership, granted, fingerprint, is_in_doubt: false }
     }
 
     /// The same, of a process that stood still and may have been replaced.
@@ -98,6 +101,11 @@ impl View {
     /// Whether the process stood still and may have been replaced.
     pub fn is_in_doubt(&self) -> bool {
         self.is_in_doubt
+    }
+
+    /// This view, in which `me` has handed these partitions over and nobody has confirmed it yet.
+    pub fn with_granted(self, granted: PartitionSet) -> Self {
+        Self { granted, ..self }
     }
 
     /// Whose view it is.
@@ -139,6 +147,26 @@ impl View {
     /// was connected before the stall is to be hung up on, not answered, if this node was replaced.
     pub fn route(&self, partition: Partition) -> Option<NodeId> {
         self.primary(partition).filter(|_| !self.is_in_doubt)
+    }
+
+    /// The node that serves a partition beyond doubt, as far as this view knows: it lives, it says itself
+    /// that it has all of it, and it is not about to give it away or to get it. A client that is sent
+    /// to any other one might be sent back.
+    pub fn steady_primary(&self, partition: Partition) -> Option<&Member> {
+        let primary = self.roles(partition).primary.map(|index| &self.members[usize::from(index)]);
+        primary.filter(|primary| {
+            primary.liveness == Liveness::Alive
+                && primary.is_current()
+                && primary.record.synced.contains(partition)
+                && !primary.record.is_leaving
+                && !self.granted.contains(partition)
+                && !self.is_in_doubt
+        })
+    }
+
+    /// Whether this node has everything of a partition, and gets all changes of it.
+    pub fn has_copy(&self, partition: Partition) -> bool {
+        self.member(self.me).is_some_and(|me| me.record.synced.contains(partition))
     }
 
     /// Whether this node serves a partition.

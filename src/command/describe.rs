@@ -33,7 +33,8 @@ fn text(text: &str) -> Reply<'static> {
     Reply::Bytes(text.as_bytes().to_vec())
 }
 
-/// As Redis 7: name, arity, flags, the positions of the keys, then what we have nothing to say about.
+/// As Redis 7: name, arity, flags, the positions of the keys, then categories, tips, key
+/// specifications and parts, of which only the tips say something.
 fn row(verb: &Verb) -> Reply<'static> {
     let keys = verb.keys();
     let empty = || Reply::List(Vec::new());
@@ -45,7 +46,7 @@ fn row(verb: &Verb) -> Reply<'static> {
         Reply::Integer(keys.last.into()),
         Reply::Integer(keys.step.into()),
         empty(),
-        empty(),
+        Reply::List(verb.tips().map(text).collect()),
         empty(),
         empty(),
     ])
@@ -90,5 +91,17 @@ mod tests {
         assert_eq!((rows.len(), documented.len()), (count, count));
         let some = About::Some(vec!["nothing".to_owned(), "GET".to_owned()]);
         assert_eq!(describe(&some), Reply::List(vec![Reply::Absent, rows[0].clone()]));
+    }
+
+    #[test]
+    fn a_command_about_all_keys_says_whom_to_ask_and_others_say_nothing() {
+        let tips = |name: &str| {
+            let Reply::List(rows) = describe(&About::Some(vec![name.to_owned()])) else { panic!("a list") };
+            let Reply::List(row) = rows.into_iter().next().unwrap() else { panic!("a row") };
+            row[7].clone()
+        };
+        let told = ["request_policy:all_shards", "response_policy:agg_sum"].map(text);
+        assert_eq!(tips("DBSIZE"), Reply::List(told.into()));
+        assert_eq!(tips("GET"), Reply::List(Vec::new()));
     }
 }

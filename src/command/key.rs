@@ -220,6 +220,37 @@ impl KeyCommand {
         }
     }
 
+    /// Whether it changes nothing, so that a copy may answer it.
+    pub fn is_read(&self) -> bool {
+        match &self.op {
+            Op::Get
+            | Op::Exists
+            | Op::Touch
+            | Op::Type
+            | Op::TimeToLive(_)
+            | Op::Length
+            | Op::Range { .. }
+            | Op::MemoryUsage
+            | Op::Encoding => true,
+            Op::Set(_)
+            | Op::Delete
+            | Op::Expire { .. }
+            | Op::Persist
+            | Op::Add(_)
+            | Op::AddFloat(_)
+            | Op::Append(_)
+            | Op::SetRange { .. }
+            | Op::Take
+            | Op::GetExpire(_)
+            | Op::Rename { .. }
+            | Op::SetAllIfAbsent { .. }
+            // What a key is counts where it is written.
+            | Op::Mark
+            | Op::Together(_)
+            | Op::Script(_) => false,
+        }
+    }
+
     /// The bytes of its keys and values.
     pub fn bytes(&self) -> usize {
         let of_op = match &self.op {

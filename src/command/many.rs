@@ -5,6 +5,7 @@ use bytes::Bytes;
 
 use crate::command::KeyCommand;
 use crate::command::Op;
+use crate::command::parse::check_one_slot;
 
 /// Several keys and what is to be done with them.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,16 @@ impl Many {
     /// Whether it has no parts.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Whether all its keys are of one slot.
+    pub fn is_of_one_slot(&self) -> bool {
+        match self {
+            Self::Get(keys) | Self::Delete(keys) | Self::Exists(keys) | Self::Touch(keys) => {
+                check_one_slot(keys.iter()).is_ok()
+            }
+            Self::Set(pairs) => check_one_slot(pairs.iter().map(|(key, _)| key)).is_ok(),
+        }
     }
 
     /// How the replies of the parts become one.

@@ -4,6 +4,7 @@
 //! about keys are carried out by the shards of the keys' partitions ([`execute`]); those about
 //! several keys are cut into [`KeyCommand`]s and their replies gathered; the rest is the node's.
 
+mod cluster;
 mod codec;
 mod describe;
 mod execute;
@@ -23,6 +24,7 @@ mod verb;
 
 use bytes::Bytes;
 
+pub use cluster::Cluster;
 pub use codec::Codec;
 pub use describe::describe;
 pub use execute::Executed;
@@ -103,6 +105,8 @@ pub enum Command {
     },
     /// Keys may change again.
     Unwatch,
+    /// About the cluster's slots and nodes.
+    Cluster(Cluster),
     /// Accepted and without effect.
     Nothing,
     /// Whether the node answers; with these words if there are any.

@@ -1,6 +1,7 @@
 //! Words become a command. Relative expiries become absolute here, so that what travels to another
 //! node, or waits for one, means the same when it arrives.
 
+pub(in crate::command) mod cluster;
 pub(in crate::command) mod expiry;
 pub(in crate::command) mod key;
 pub(in crate::command) mod script;
@@ -135,7 +136,9 @@ fn is(word: &[u8], name: &str) -> bool {
 }
 
 /// Whether all keys lie in one slot.
-fn check_one_slot<'a>(mut keys: impl Iterator<Item = &'a Bytes>) -> Result<(), Refusal> {
+pub(in crate::command) fn check_one_slot<'a>(
+    mut keys: impl Iterator<Item = &'a Bytes>,
+) -> Result<(), Refusal> {
     let Some(slot) = keys.next().map(|key| Slot::of(key)) else { return Ok(()) };
     if keys.all(|key| Slot::of(key) == slot) { Ok(()) } else { Err(Invalid::CrossSlot.into()) }
 }

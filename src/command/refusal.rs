@@ -49,6 +49,14 @@ pub enum Refusal {
         /// How long the node waited.
         waited_ms: u64,
     },
+    /// Another node serves the key, and the client is to ask there. Nothing was done.
+    #[error("MOVED {slot} {address}")]
+    Moved {
+        /// The slot of the key.
+        slot: u16,
+        /// Where the node that serves it takes requests of cluster-aware clients.
+        address: String,
+    },
     /// Too many requests are waiting for a primary to be replaced; as above.
     #[error("{waiting} requests already wait for a failover, try again")]
     TooManyWaiting {
@@ -133,6 +141,18 @@ pub enum Invalid {
     Option {
         /// As the client wrote it: printable, shortened.
         option: String,
+    },
+    /// A slot that does not exist.
+    #[error("Invalid or out of range slot")]
+    Slot,
+    /// A number of keys below zero.
+    #[error("Invalid number of keys")]
+    KeyCount,
+    /// CLUSTER with a node that does not exist.
+    #[error("Unknown node {id}")]
+    Node {
+        /// As the client wrote it: printable, shortened.
+        id: String,
     },
     /// There is nothing to be renamed.
     #[error("no such key")]
@@ -264,6 +284,9 @@ impl Invalid {
             | Self::ExpireIfNoneAndOther
             | Self::ExpireIfGreaterAndLess
             | Self::Option { .. }
+            | Self::Slot
+            | Self::KeyCount
+            | Self::Node { .. }
             | Self::NoSuchKey
             | Self::Offset
             | Self::Cursor

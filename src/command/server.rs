@@ -30,6 +30,8 @@ pub enum Server {
         /// In the order asked for.
         known: Vec<bool>,
     },
+    /// Whether this node's copies may answer reads of the connection.
+    ReadCopies(bool),
 }
 
 /// The arguments of HELLO.

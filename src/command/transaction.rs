@@ -189,6 +189,7 @@ fn is_part(command: &Command) -> bool {
         | Command::Scan { .. }
         | Command::Size
         | Command::Flush
+        | Command::Cluster(_)
         | Command::Unwatch
         | Command::Nothing
         | Command::Ping { .. }
@@ -203,6 +204,7 @@ fn is_part(command: &Command) -> bool {
             | Server::Info { .. }
             | Server::Settings { .. }
             | Server::Scripts { .. }
+            | Server::ReadCopies(_)
             | Server::Time => true,
             // It would change the protocol within a reply.
             Server::Hello(_) | Server::Reset => false,
@@ -211,11 +213,11 @@ fn is_part(command: &Command) -> bool {
     }
 }
 
-/// Whether a refused request makes EXEC refuse all others too. As in Redis: what is no command, or has
-/// too few or too many words. Other mistakes are answered in their place by EXEC.
+/// Whether a refused request makes EXEC refuse all others too. As in Redis: what is no command, has
+/// too few or too many words, or belongs elsewhere. Other mistakes are answered in their place by EXEC.
 fn breaks(refusal: &Refusal) -> bool {
     match refusal {
-        Refusal::UnknownCommand { .. } | Refusal::EntryTooLarge { .. } => true,
+        Refusal::UnknownCommand { .. } | Refusal::EntryTooLarge { .. } | Refusal::Moved { .. } => true,
         Refusal::Invalid(invalid) => {
             matches!(invalid, Invalid::WordCount { .. } | Invalid::Subcommand { .. } | Invalid::CrossSlot)
         }

@@ -23,6 +23,7 @@ pub struct Verb {
     since: &'static str,
     group: &'static str,
     summary: &'static str,
+    tips: &'static str,
     parse: fn(&mut Words<'_>) -> Result<Command, Refusal>,
     text: Option<TextForm>,
 }
@@ -74,10 +75,15 @@ const fn row(
     summary: &'static str,
 ) -> Verb {
     let keys = KeyPositions { first, last, step };
-    Verb { name, arity, flags, keys, since, group, summary, parse, text: None }
+    Verb { name, arity, flags, keys, since, group, summary, tips: "", parse, text: None }
 }
 
 impl Verb {
+    /// Whom a cluster-aware client is to ask, and what it is to make of the answers.
+    const fn with_tips(self, tips: &'static str) -> Self {
+        Self { tips, ..self }
+    }
+
     const fn text(self, usage: &'static str, words: usize, help: &'static str) -> Self {
         Self { text: Some(TextForm { usage, words, has_value: false, help }), ..self }
     }
@@ -94,9 +100,12 @@ static TABLE: &[Verb] = &[
         .text("GET <key>", 1, "the value of a key"),
     row("SET", -3, "write denyoom", ONE_KEY, "1.0.0", "string", parse::string::set, "Gives a key a value, on conditions and for a time if wanted.")
         .text_with_value("SET <key> <value>", 1, "gives a key a value: the rest of the line"),
-    row("MGET", -2, "readonly fast", ALL_KEYS, "1.0.0", "string", parse::string::mget, "The values of several keys."),
-    row("MSET", -3, "write denyoom", PAIRS, "1.0.1", "string", parse::string::mset, "Gives several keys values, each of them atomically."),
-    row("DEL", -2, "write", ALL_KEYS, "1.0.0", "generic", parse::key::del, "Deletes keys and says how many there were."),
+    row("MGET", -2, "readonly fast", ALL_KEYS, "1.0.0", "string", parse::string::mget, "The values of several keys.")
+        .with_tips("request_policy:multi_shard"),
+    row("MSET", -3, "write denyoom", PAIRS, "1.0.1", "string", parse::string::mset, "Gives several keys values, each of them atomically.")
+        .with_tips("request_policy:multi_shard response_policy:all_succeeded"),
+    row("DEL", -2, "write", ALL_KEYS, "1.0.0", "generic", parse::key::del, "Deletes keys and says how many there were.")
+        .with_tips("request_policy:multi_shard response_policy:agg_sum"),
     row("INCR", 2, "write denyoom fast", ONE_KEY, "1.0.0", "string", parse::string::incr, "Adds one to the whole number that a key is.")
         .text("INCR <key>", 1, "adds one to the number that a key is"),
     row("SETEX", 4, "write denyoom", ONE_KEY, "2.0.0", "string", parse::string::setex, "Gives a key a value for some seconds.")
@@ -105,7 +114,8 @@ static TABLE: &[Verb] = &[
         .text("EXPIRE <key> <seconds>", 2, "lets a key expire in so long"),
     row("TTL", 2, "readonly fast", ONE_KEY, "1.0.0", "generic", parse::key::ttl, "How many seconds a key has left.")
         .text("TTL <key>", 1, "how many seconds a key has left"),
-    row("EXISTS", -2, "readonly fast", ALL_KEYS, "1.0.0", "generic", parse::key::exists, "How many of the keys are there."),
+    row("EXISTS", -2, "readonly fast", ALL_KEYS, "1.0.0", "generic", parse::key::exists, "How many of the keys are there.")
+        .with_tips("request_policy:multi_shard response_policy:agg_sum"),
     row("SETNX", 3, "write denyoom fast", ONE_KEY, "1.0.0", "string", parse::string::setnx, "Gives a key a value if it has none."),
     row("PSETEX", 4, "write denyoom", ONE_KEY, "2.6.0", "string", parse::string::psetex, "Gives a key a value for some milliseconds."),
     row("GETSET", 3, "write denyoom fast", ONE_KEY, "1.0.0", "string", parse::string::getset, "Gives a key a value and answers with the one before."),
@@ -121,8 +131,10 @@ static TABLE: &[Verb] = &[
     row("GETRANGE", 4, "readonly", ONE_KEY, "2.4.0", "string", parse::string::getrange, "A part of a value."),
     row("SUBSTR", 4, "readonly", ONE_KEY, "1.0.0", "string", parse::string::getrange, "A part of a value: the old name of GETRANGE."),
     row("SETRANGE", 4, "write denyoom", ONE_KEY, "2.2.0", "string", parse::string::setrange, "Overwrites a part of a value."),
-    row("UNLINK", -2, "write fast", ALL_KEYS, "4.0.0", "generic", parse::key::del, "Deletes keys: the same as DEL."),
-    row("TOUCH", -2, "readonly fast", ALL_KEYS, "3.2.1", "generic", parse::key::touch, "How many of the keys are there; they count as used."),
+    row("UNLINK", -2, "write fast", ALL_KEYS, "4.0.0", "generic", parse::key::del, "Deletes keys: the same as DEL.")
+        .with_tips("request_policy:multi_shard response_policy:agg_sum"),
+    row("TOUCH", -2, "readonly fast", ALL_KEYS, "3.2.1", "generic", parse::key::touch, "How many of the keys are there; they count as used.")
+        .with_tips("request_policy:multi_shard response_policy:agg_sum"),
     row("TYPE", 2, "readonly fast", ONE_KEY, "1.0.0", "generic", parse::key::kind, "The type of a key: string or none."),
     row("PEXPIRE", -3, "write fast", ONE_KEY, "2.6.0", "generic", parse::key::pexpire, "Lets a key expire in some milliseconds."),
     row("EXPIREAT", -3, "write fast", ONE_KEY, "1.2.0", "generic", parse::key::expireat, "Lets a key expire at a second since the epoch."),
@@ -136,12 +148,18 @@ static TABLE: &[Verb] = &[
     row("OBJECT", -2, "readonly", SECOND, "2.2.3", "generic", parse::key::object, "OBJECT ENCODING: how Redis would store a value."),
     row("MEMORY", -2, "readonly", SECOND, "4.0.0", "server", parse::key::memory, "MEMORY USAGE: the memory that a key takes, in bytes."),
     row("KEYS", 2, "readonly", NO_KEY, "1.0.0", "generic", parse::key::keys, "All keys of the cluster that match a pattern.")
+        .with_tips("request_policy:all_shards nondeterministic_output_order")
         .text("KEYS", 0, "all keys of the cluster"),
-    row("SCAN", -2, "readonly", NO_KEY, "2.8.0", "generic", parse::key::scan, "Some keys of the cluster, and where to go on."),
-    row("DBSIZE", 1, "readonly fast", NO_KEY, "1.0.0", "server", parse::server::dbsize, "How many keys the cluster has."),
-    row("FLUSHALL", -1, "write", NO_KEY, "1.0.0", "server", parse::server::flushall, "Deletes all keys of the cluster."),
-    row("FLUSHDB", -1, "write", NO_KEY, "1.0.0", "server", parse::server::flushall, "Deletes all keys of the cluster: the same as FLUSHALL."),
+    row("SCAN", -2, "readonly", NO_KEY, "2.8.0", "generic", parse::key::scan, "Some keys of the cluster, and where to go on.")
+        .with_tips("nondeterministic_output request_policy:special response_policy:special"),
+    row("DBSIZE", 1, "readonly fast", NO_KEY, "1.0.0", "server", parse::server::dbsize, "How many keys the cluster has.")
+        .with_tips("request_policy:all_shards response_policy:agg_sum"),
+    row("FLUSHALL", -1, "write", NO_KEY, "1.0.0", "server", parse::server::flushall, "Deletes all keys of the cluster.")
+        .with_tips("request_policy:all_shards response_policy:all_succeeded"),
+    row("FLUSHDB", -1, "write", NO_KEY, "1.0.0", "server", parse::server::flushall, "Deletes all keys of the cluster: the same as FLUSHALL.")
+        .with_tips("request_policy:all_shards response_policy:all_succeeded"),
     row("PING", -1, "fast", NO_KEY, "1.0.0", "connection", parse::server::ping, "Whether the node answers.")
+        .with_tips("request_policy:all_shards response_policy:all_succeeded")
         .text("PING", 0, "whether the node answers"),
     row("ECHO", 2, "fast", NO_KEY, "1.0.0", "connection", parse::server::echo, "Says what it was told."),
     row("HELLO", -1, "loading stale fast", NO_KEY, "6.0.0", "connection", parse::server::hello, "Agrees on the version of the protocol."),
@@ -150,11 +168,13 @@ static TABLE: &[Verb] = &[
     row("QUIT", -1, "loading stale fast", NO_KEY, "1.0.0", "connection", parse::server::exit, "Ends the connection."),
     row("RESET", 1, "loading stale fast", NO_KEY, "6.2.0", "connection", parse::server::reset, "Makes the connection as it was at its start."),
     row("CLIENT", -2, "loading stale", NO_KEY, "2.4.0", "connection", parse::server::client, "About connections: ID, INFO, LIST, GETNAME, SETNAME, SETINFO, NO-EVICT, NO-TOUCH."),
-    row("READONLY", 1, "loading stale fast", NO_KEY, "3.0.0", "cluster", parse::server::nothing, "Accepted and without effect on the client port."),
-    row("READWRITE", 1, "loading stale fast", NO_KEY, "3.0.0", "cluster", parse::server::nothing, "Accepted and without effect on the client port."),
-    row("ASKING", 1, "fast", NO_KEY, "3.0.0", "cluster", parse::server::nothing, "Accepted and without effect on the client port."),
+    row("READONLY", 1, "loading stale fast", NO_KEY, "3.0.0", "cluster", parse::cluster::readonly, "Lets the node's copies answer reads of the connection."),
+    row("READWRITE", 1, "loading stale fast", NO_KEY, "3.0.0", "cluster", parse::cluster::readwrite, "Lets primaries alone answer, as at the start."),
+    row("ASKING", 1, "fast", NO_KEY, "3.0.0", "cluster", parse::server::nothing, "Accepted and without effect: nobody is told to ask elsewhere once."),
+    row("CLUSTER", -2, "loading stale", NO_KEY, "3.0.0", "cluster", parse::cluster::cluster, "About slots and nodes: INFO, MYID, NODES, SLOTS, SHARDS, LINKS, KEYSLOT, COUNTKEYSINSLOT, GETKEYSINSLOT, COUNT-FAILURE-REPORTS."),
     row("COMMAND", -1, "loading stale", NO_KEY, "2.8.13", "server", parse::server::command, "This table: COUNT, DOCS, GETKEYS, INFO, LIST."),
-    row("INFO", -1, "loading stale", NO_KEY, "1.0.0", "server", parse::server::info, "Figures of the node."),
+    row("INFO", -1, "loading stale", NO_KEY, "1.0.0", "server", parse::server::info, "Figures of the node.")
+        .with_tips("nondeterministic_output request_policy:all_shards response_policy:special"),
     row("CONFIG", -2, "admin loading stale", NO_KEY, "2.0.0", "server", parse::server::config, "CONFIG GET: settings as Redis names them."),
     row("TIME", 1, "loading stale fast", NO_KEY, "2.6.0", "server", parse::server::time, "The node's clock: seconds and microseconds."),
     row("FUNCTION", -2, "write", NO_KEY, "7.0.0", "scripting", parse::server::function, "FUNCTION FLUSH, which does nothing: there are no functions."),
@@ -228,6 +248,11 @@ impl Verb {
     /// What it does, in a sentence.
     pub const fn summary(&self) -> &'static str {
         self.summary
+    }
+
+    /// Whom a cluster-aware client is to ask, and what it is to make of the answers, as Redis names it.
+    pub fn tips(&self) -> impl Iterator<Item = &'static str> {
+        self.tips.split_terminator(' ')
     }
 
     /// How it is written in the text protocol, if it is a part of it.

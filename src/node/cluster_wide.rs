@@ -1,4 +1,5 @@
-//! Commands about all keys: listing and deleting them on every node, a piece at a time.
+//! Commands about all keys: listing and deleting them on every node, a piece at a time, or on this one
+//! alone where that is the scope.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -13,9 +14,11 @@ use crate::cluster::membership::NodeId;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::peer::ScanPosition;
+use crate::cluster::view::View;
 use crate::command::Refusal;
 use crate::command::matches;
 use crate::node::context::Context;
+use crate::node::redirect::Scope;
 use crate::node::report;
 use crate::node::shard;
 use crate::node::shard::Flush;
@@ -72,7 +75,15 @@ pub async fn list_here(
     (keys, None)
 }
 
-/// A listing of all keys of the cluster, node by node. Never holds more than a piece.
+/// The nodes that have what is asked for.
+fn nodes_in(scope: Scope, view: &View) -> BTreeSet<NodeId> {
+    match scope {
+        Scope::Cluster => Partition::all().filter_map(|partition| view.primary(partition)).collect(),
+        Scope::Node => BTreeSet::from([view.me()]),
+    }
+}
+
+/// A listing of all keys, node by node. Never holds more than a piece.
 ///
 /// While nobody moves, every key that is there all the time is listed exactly once. A partition that
 /// changes hands meanwhile may be listed twice, or not at all: then the listing says so at its end.
@@ -86,12 +97,12 @@ pub struct Listing {
 
 impl Listing {
     /// A listing that has not begun.
-    pub fn new(context: Arc<Context>) -> Self {
+    pub fn new(context: Arc<Context>, scope: Scope) -> Self {
         let view = context.current_view();
-        let primaries: BTreeSet<NodeId> = Partition::all().filter_map(|p| view.primary(p)).collect();
-        let is_complete = Partition::all().all(|partition| view.primary(partition).is_some());
+        let is_complete =
+            scope == Scope::Node || Partition::all().all(|partition| view.primary(partition).is_some());
         Self {
-            nodes: primaries.into_iter().collect(),
+            nodes: nodes_in(scope, &view).into_iter().collect(),
             position: ScanPosition::START,
             fingerprint: view.fingerprint(),
             is_complete,
@@ -140,15 +151,19 @@ async fn list_there(
     }
 }
 
-/// All keys of the cluster that match a pattern. While the ring changes it is tried again.
+/// All keys that match a pattern. While the ring changes it is tried again.
 ///
 /// # Errors
 ///
 /// [`Refusal::Incomplete`]: the ring kept changing for too long.
-pub async fn keys(context: &Arc<Context>, pattern: Option<&[u8]>) -> Result<Vec<Bytes>, Refusal> {
+pub async fn keys(
+    context: &Arc<Context>,
+    scope: Scope,
+    pattern: Option<&[u8]>,
+) -> Result<Vec<Bytes>, Refusal> {
     let deadline = Instant::now() + context.settings.failover_wait_max;
     loop {
-        let mut listing = Listing::new(Arc::clone(context));
+        let mut listing = Listing::new(Arc::clone(context), scope);
         let mut found = Vec::new();
         let mut count = 0;
         while let Some(keys) = listing.next().await {
@@ -165,7 +180,7 @@ pub async fn keys(context: &Arc<Context>, pattern: Option<&[u8]>) -> Result<Vec<
     }
 }
 
-/// Some keys of the cluster, after looking at about `count`, and where to go on; zero: that was all.
+/// Some keys, after looking at about `count`, and where to go on; zero: that was all.
 ///
 /// While nobody moves, every key that is there all the time is listed once. A node that has gone since
 /// is passed over: its keys have moved to others.
@@ -173,14 +188,19 @@ pub async fn keys(context: &Arc<Context>, pattern: Option<&[u8]>) -> Result<Vec<
 /// # Errors
 ///
 /// [`Refusal::Incomplete`]: the node that comes next could not be reached for too long.
-pub async fn scan(context: &Arc<Context>, cursor: u64, count: usize) -> Result<(u64, Vec<Bytes>), Refusal> {
+pub async fn scan(
+    context: &Arc<Context>,
+    scope: Scope,
+    cursor: u64,
+    count: usize,
+) -> Result<(u64, Vec<Bytes>), Refusal> {
     let deadline = Instant::now() + context.settings.failover_wait_max;
     let mut at = ClusterCursor::from_raw(cursor);
     let mut found = Vec::new();
     loop {
         let view = context.current_view();
-        let primaries: BTreeSet<NodeId> = Partition::all().filter_map(|p| view.primary(p)).collect();
-        let Some((tag, node)) = tags(primaries).into_iter().find(|(tag, _)| *tag >= at.tag) else {
+        let Some((tag, node)) = tags(nodes_in(scope, &view)).into_iter().find(|(tag, _)| *tag >= at.tag)
+        else {
             return Ok((0, found));
         };
         if tag > at.tag {
@@ -261,18 +281,17 @@ pub async fn size_here(context: &Context) -> u64 {
     report::store_figures(context).await.1 as u64
 }
 
-/// How many keys the cluster has. While a node cannot be reached it is tried again.
+/// How many keys there are. While a node cannot be reached it is tried again.
 ///
 /// # Errors
 ///
 /// [`Refusal::Incomplete`]: a node could not be reached for too long.
-pub async fn size(context: &Arc<Context>) -> Result<u64, Refusal> {
+pub async fn size(context: &Arc<Context>, scope: Scope) -> Result<u64, Refusal> {
     let deadline = Instant::now() + context.settings.failover_wait_max;
     loop {
         let view = context.current_view();
-        let primaries: BTreeSet<NodeId> = Partition::all().filter_map(|p| view.primary(p)).collect();
         let (mut sum, mut is_complete) = (0, true);
-        for node in primaries {
+        for node in nodes_in(scope, &view) {
             let keys = match node == view.me() {
                 true => Some(size_here(context).await),
                 false => size_there(context, node).await,
@@ -317,12 +336,16 @@ pub async fn flush_here(context: &Context, partitions: PartitionSet) -> Partitio
     flushed
 }
 
-/// Deletes all keys of the cluster.
+/// Deletes all keys.
 ///
 /// # Errors
 ///
 /// [`Refusal::NoPrimary`]: a partition had no primary for too long. The others are flushed.
-pub async fn flush(context: &Arc<Context>) -> Result<(), Refusal> {
+pub async fn flush(context: &Arc<Context>, scope: Scope) -> Result<(), Refusal> {
+    if scope == Scope::Node {
+        flush_here(context, PartitionSet::full()).await;
+        return Ok(());
+    }
     let deadline = Instant::now() + context.settings.failover_wait_max;
     let mut rest = PartitionSet::full();
     loop {

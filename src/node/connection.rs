@@ -35,6 +35,7 @@ use crate::command::Reply;
 use crate::command::server::Server;
 use crate::node::at_once::AtOnce;
 use crate::node::buffers;
+use crate::node::cluster_query;
 use crate::node::cluster_wide;
 use crate::node::cluster_wide::Listing;
 use crate::node::connection::batch::Batch;
@@ -46,8 +47,9 @@ use crate::node::context::HangUp;
 use crate::node::gather;
 use crate::node::info;
 use crate::node::net::TcpStream;
+use crate::node::redirect;
+use crate::node::redirect::Scope;
 use crate::node::report;
-use crate::node::router;
 use crate::node::session::Session;
 use crate::protocol;
 use crate::protocol::Request;
@@ -91,10 +93,11 @@ pub struct Connection {
 
 impl Connection {
     /// A client that has just connected.
-    pub fn new(context: Arc<Context>, socket: TcpStream) -> Self {
+    pub fn new(context: Arc<Context>, socket: TcpStream, scope: Scope) -> Self {
         let limits = context.settings.text;
+        let (remote, local) = (socket.peer_addr().ok(), socket.local_addr().ok());
         Self {
-            session: Session::new(socket.peer_addr().ok(), socket.local_addr().ok(), context.clocks.now()),
+            session: Session::new(scope, remote, local, context.clocks.now()),
             text: TextDecoder::new(limits),
             resp: RespDecoder::new(RespLimits::for_entries_of(limits.entry_bytes_max)),
             input: BytesMut::new(),
@@ -313,6 +316,9 @@ impl Connection {
         };
         let entry_bytes_max = self.context.settings.text.entry_bytes_max;
         let parsed = command::parse(&words, self.context.clocks.wall(), entry_bytes_max);
+        let (scope, is_kept) = (self.session.access().scope, self.session.transaction().len().is_some());
+        let parsed =
+            parsed.and_then(|command| redirect::check(&self.context, scope, is_kept, &words, command));
         match self.session.transaction().admit(&words, parsed) {
             Admitted::Run(command) => Next::Command(command),
             Admitted::Kept => Next::Answered(Bytes::from_static(b"+QUEUED\r\n")),
@@ -328,7 +334,7 @@ impl Connection {
     async fn answer(&mut self, codec: Codec, items: Vec<Item>, commands: Vec<KeyCommand>) {
         let routed = match commands.is_empty() {
             true => Vec::new(),
-            false => router::run(&self.context, codec, commands).await,
+            false => redirect::run(&self.context, self.session.access(), codec, commands).await,
         };
         let mut routed = &routed[..];
         let mut take = |count: usize| {
@@ -348,9 +354,10 @@ impl Connection {
     /// Carries out what ends a batch.
     async fn answer_alone(&mut self, codec: Codec, command: Command) -> io::Result<()> {
         let context = Arc::clone(&self.context);
+        let access = self.session.access();
         let reply = match command {
             Command::Many(many) => {
-                gather::run(&context, codec, many, &mut self.output).await;
+                gather::run(&context, access, codec, many, &mut self.output).await;
                 return Ok(());
             }
             Command::Exec => return Box::pin(self.exec(codec)).await,
@@ -360,11 +367,11 @@ impl Connection {
             }
             Command::Keys { .. } if codec == Codec::Text => return self.list().await,
             Command::Keys { pattern } => {
-                let listed = cluster_wide::keys(&context, pattern.as_deref()).await;
+                let listed = cluster_wide::keys(&context, access.scope, pattern.as_deref()).await;
                 listed.map(|keys| Reply::List(keys.into_iter().map(bulk).collect()))
             }
             Command::Scan { cursor, pattern, count, is_none_of } => {
-                let scanned = cluster_wide::scan(&context, cursor, count).await;
+                let scanned = cluster_wide::scan(&context, access.scope, cursor, count).await;
                 scanned.map(|(next, keys)| {
                     let is_wanted = |key: &Bytes| {
                         !is_none_of && pattern.as_ref().is_none_or(|pattern| command::matches(pattern, key))
@@ -374,15 +381,16 @@ impl Connection {
                 })
             }
             Command::Size => {
-                let size = cluster_wide::size(&context).await;
+                let size = cluster_wide::size(&context, access.scope).await;
                 size.map(|keys| Reply::Integer(i64::try_from(keys).unwrap_or(i64::MAX)))
             }
-            Command::Flush => cluster_wide::flush(&context).await.map(|()| Reply::Done),
+            Command::Flush => cluster_wide::flush(&context, access.scope).await.map(|()| Reply::Done),
+            Command::Cluster(asked) => Ok(cluster_query::answer(&context, asked).await),
             Command::Nodes => Ok(Reply::Lines(report::nodes(&context.current_view()))),
             Command::Ring => Ok(Reply::Lines(report::ring(&context.current_view()))),
             Command::Stats => Ok(Reply::Lines(report::stats(&context).await)),
             Command::Server(Server::Info { sections }) => {
-                Ok(Reply::Bytes(info::info(&context, &sections).await.into()))
+                Ok(Reply::Bytes(info::info(&context, access.scope, &sections).await.into()))
             }
             Command::Server(server) => {
                 let reply = self.session.answer(&context, server);
@@ -407,7 +415,7 @@ impl Connection {
 
     /// Writes all keys of the cluster as they come.
     async fn list(&mut self) -> io::Result<()> {
-        let mut listing = Listing::new(Arc::clone(&self.context));
+        let mut listing = Listing::new(Arc::clone(&self.context), self.session.access().scope);
         let mut count = 0;
         while let Some(keys) = listing.next().await {
             for key in keys {

@@ -11,6 +11,8 @@ use crate::command::Many;
 use crate::command::Refusal;
 use crate::command::Reply;
 use crate::node::context::Context;
+use crate::node::redirect;
+use crate::node::redirect::Access;
 use crate::node::router;
 use crate::protocol;
 use crate::protocol::resp;
@@ -54,14 +56,14 @@ pub fn gather(codec: Codec, how: Gather, replies: &[Bytes], out: &mut Vec<u8>) {
 }
 
 /// Carries out a command of any number of parts, some of them at a time, in order.
-pub async fn run(context: &Arc<Context>, codec: Codec, many: Many, out: &mut Vec<u8>) {
+pub async fn run(context: &Arc<Context>, access: Access, codec: Codec, many: Many, out: &mut Vec<u8>) {
     let how = many.gather();
     let mut replies = Vec::with_capacity(many.len());
     let mut reply_bytes = 0;
     let mut rest = many.parts();
     while !rest.is_empty() {
         let later = rest.split_off(piece_len(&rest));
-        let piece = router::run(context, codec, rest).await;
+        let piece = redirect::run(context, access, codec, rest).await;
         reply_bytes += piece.iter().map(Bytes::len).sum::<usize>();
         replies.extend(piece);
         if reply_bytes > REPLY_BYTES_MAX {

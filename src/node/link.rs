@@ -34,6 +34,7 @@ use crate::node::net;
 use crate::node::net::OwnedReadHalf;
 use crate::node::net::OwnedWriteHalf;
 use crate::node::net::TcpStream;
+use crate::time::Timestamp;
 
 /// How long a connection and its handshake may take.
 pub const HANDSHAKE_WAIT_MAX: Duration = Duration::from_secs(1);
@@ -166,6 +167,7 @@ pub struct LinkHandle {
     frames: mpsc::Sender<Bytes>,
     waiting: Mutex<Waiting>,
     next_id: AtomicU64,
+    made_at: Timestamp,
     writer: AbortHandle,
 }
 
@@ -175,13 +177,18 @@ type Waiting = Option<HashMap<u64, oneshot::Sender<Response>>>;
 impl LinkHandle {
     /// Makes a link of a connection: a task writes, and `run` reads until the link is lost. What
     /// arrives without having been asked for goes to `unasked`.
-    pub fn start(linked: Linked) -> (Arc<Self>, LinkReader) {
+    pub fn start(linked: Linked, now: Timestamp) -> (Arc<Self>, LinkReader) {
         let (frames, receiver) = mpsc::channel(FRAMES_WAITING_MAX);
         let waiting = Mutex::new(Some(HashMap::new()));
         let writer = tokio::spawn(write_frames(linked.writer, receiver));
-        let handle =
-            Arc::new(Self { frames, waiting, next_id: AtomicU64::new(1), writer: writer.abort_handle() });
+        let next_id = AtomicU64::new(1);
+        let handle = Arc::new(Self { frames, waiting, next_id, made_at: now, writer: writer.abort_handle() });
         (Arc::clone(&handle), LinkReader { reader: linked.reader, handle })
+    }
+
+    /// When the connection was made.
+    pub fn made_at(&self) -> Timestamp {
+        self.made_at
     }
 
     /// Ends the link for all who use it: whoever waits for an answer, or for room to send, hears at

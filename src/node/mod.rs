@@ -3,9 +3,8 @@
 //! # Supervision
 //!
 //! ```text
-//! supervisor ─┬─ listener                 accepts clients; a task per connection
+//! supervisor ─┬─ listener …               one per port; a task per connection
 //!             ├─ shard 0 … n              partitions of this node          restarted, empty
-//!             ├─ peer listener            accepts peer links
 //!             ├─ replication receiver …   one per link from a peer         ends with its link
 //!             ├─ replication sender …     one per peer, owns our link      restarted, new stream
 //!             ├─ placement                who holds what                   ends the node
@@ -20,6 +19,7 @@
 mod at_once;
 mod buffers;
 mod clock;
+mod cluster_query;
 mod cluster_wide;
 mod connection;
 mod context;
@@ -30,9 +30,9 @@ mod join;
 mod link;
 mod listener;
 mod net;
-mod peer_listener;
 mod peers;
 mod placement;
+mod redirect;
 mod replication_receiver;
 mod replication_sender;
 mod report;
@@ -42,7 +42,9 @@ pub mod settings;
 mod shard;
 mod shard_door;
 mod supervisor;
+mod welcome;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -66,8 +68,8 @@ use crate::node::clock::Pulse;
 use crate::node::context::Context;
 use crate::node::context::Door;
 use crate::node::context::HangUp;
+use crate::node::listener::Port;
 use crate::node::peers::Peers;
-use crate::node::settings::REDIRECT_PORT_OFFSET;
 use crate::node::settings::Settings;
 use crate::node::shard_door::ShardDoor;
 use crate::node::supervisor::Supervisor;
@@ -85,6 +87,8 @@ const DRAIN_PERIOD: Duration = Duration::from_millis(2);
 pub struct Addresses {
     /// By clients.
     pub client: SocketAddr,
+    /// By cluster-aware clients.
+    pub redirect: SocketAddr,
     /// By other nodes.
     pub peer: SocketAddr,
 }
@@ -130,9 +134,14 @@ impl Node {
     ///
     /// [`NodeError`]: nothing is left running.
     pub async fn start(settings: Settings) -> Result<Self, NodeError> {
-        let client_listener = listen("client port", SocketAddr::new(settings.bind, settings.port)).await?;
-        let peer_listener = listen("peer port", SocketAddr::new(settings.bind, settings.peer_port)).await?;
-        let gossip_socket = open_gossip(SocketAddr::new(settings.bind, settings.peer_port))?;
+        let at = |port| SocketAddr::new(settings.bind, port);
+        let (client, redirect) = (at(settings.port), at(settings.redirect_port));
+        let sockets = BTreeMap::from([
+            (Port::Client, listen("client port", client).await?),
+            (Port::Redirect, listen("redirect port", redirect).await?),
+            (Port::Peer, listen("peer port", at(settings.peer_port)).await?),
+        ]);
+        let gossip_socket = open_gossip(at(settings.peer_port))?;
         let peer_addr = announced(&settings).await?;
         let clocks = Clocks::start();
         let identity = Identity {
@@ -147,7 +156,6 @@ impl Node {
             clocks.now(),
         );
         let stall_max = settings.membership.probe_period + settings.membership.suspicion;
-        let client = SocketAddr::new(settings.bind, settings.port);
         let context = Arc::new(Context {
             cluster: ClusterId::of_name(&settings.cluster),
             clocks,
@@ -159,7 +167,7 @@ impl Node {
             gossip: Door::default(),
             counters: Default::default(),
             hang_up: watch::Sender::new(HangUp::default()),
-            addresses: OnceLock::from(Addresses { client, peer: peer_addr }),
+            addresses: OnceLock::from(Addresses { client, redirect, peer: peer_addr }),
             settings,
         });
         info!(
@@ -167,10 +175,11 @@ impl Node {
             cluster = context.settings.cluster,
             node = %identity,
             client = %client,
+            redirect = %redirect,
             "node starts"
         );
         let (failing, failed) = oneshot::channel();
-        let arguments = supervisor::Arguments { placement, client_listener, peer_listener, failing };
+        let arguments = supervisor::Arguments { placement, sockets, failing };
         let actor = Supervisor { context: Arc::clone(&context) };
         let started = Actor::spawn(None, actor, arguments).await;
         let start_error = |reason: String| NodeError::Start { what: "node", reason };
@@ -209,7 +218,7 @@ impl Node {
             context.peers.all().iter().all(|peer| peer.link().is_none() || peer.waiting_bytes() == 0)
         })
         .await;
-        self.supervisor.cast(supervisor::Message::CloseListener).ok();
+        self.supervisor.cast(supervisor::Message::CloseToClients).ok();
         self.context.hang_up.send_modify(|hang_up| hang_up.is_stopping = true);
         self.drain(|context| {
             context.counters.connections_open.load(std::sync::atomic::Ordering::Acquire) == 0
@@ -276,7 +285,7 @@ fn first_record(settings: &Settings, identity: Identity) -> Record {
         name: settings.name.clone(),
         host: settings.announce_host.clone(),
         client_port: settings.port,
-        redirect_port: settings.port.wrapping_add(REDIRECT_PORT_OFFSET),
+        redirect_port: settings.redirect_port,
         weight: settings.weight,
         is_leaving: false,
         synced: PartitionSet::new(),

@@ -315,7 +315,7 @@ impl Dialler {
         }
         debug!(peer = %identity, "peer link up");
         let welcome = Box::new(linked.welcome.clone());
-        let (handle, reader) = link::LinkHandle::start(linked);
+        let (handle, reader) = link::LinkHandle::start(linked, self.context.clocks.wall());
         sender.cast(Message::LinkUp(self.number, handle, welcome)).map_err(|_| PeerError::Closed)?;
         let error = reader
             .run(

@@ -54,6 +54,8 @@ enum Answer {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Shard(usize),
+    /// As above, and copies that the node does not serve may answer.
+    Copy(usize),
     Node(NodeId),
     Nowhere,
 }
@@ -105,9 +107,28 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>
 
 /// Carries out commands on the shards of this node alone; none: not served here.
 pub async fn run_here(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>) -> Vec<Option<Bytes>> {
+    let of = |command: &KeyCommand| Place::Shard(context.shard_of(Partition::of(&command.key.0)));
+    run_at(context, codec, commands, of).await
+}
+
+/// As [`run_here`], and copies that this node does not serve may answer what changes nothing.
+pub async fn run_on_copies(
+    context: &Arc<Context>,
+    codec: Codec,
+    commands: Vec<KeyCommand>,
+) -> Vec<Option<Bytes>> {
+    let of = |command: &KeyCommand| Place::Copy(context.shard_of(Partition::of(&command.key.0)));
+    run_at(context, codec, commands, of).await
+}
+
+async fn run_at(
+    context: &Arc<Context>,
+    codec: Codec,
+    commands: Vec<KeyCommand>,
+    of: impl Fn(&KeyCommand) -> Place,
+) -> Vec<Option<Bytes>> {
     let mut replies = vec![None; commands.len()];
     let placed = commands.into_iter().enumerate();
-    let of = |command: &KeyCommand| shard_of(context, Partition::of(&command.key.0));
     for (places, answers) in join(start(context, codec, group(placed, of))).await {
         for (place, answer) in places.into_iter().zip(answers) {
             replies[place] = match answer {
@@ -157,7 +178,7 @@ async fn attempt(
     let of = |command: &KeyCommand| {
         let partition = Partition::of(&command.key.0);
         match view.route(partition) {
-            Some(node) if node == view.me() => shard_of(context, partition),
+            Some(node) if node == view.me() => Place::Shard(context.shard_of(partition)),
             Some(node) => Place::Node(node),
             None => Place::Nowhere,
         }
@@ -183,10 +204,6 @@ fn refuse(codec: Codec, refusal: &Refusal, pending: &[Placed], replies: &mut [By
     protocol::encode_refusal(codec, refusal, &mut bytes);
     let bytes = Bytes::from(bytes);
     pending.iter().for_each(|(place, _)| replies[*place] = bytes.clone());
-}
-
-fn shard_of(context: &Context, partition: Partition) -> Place {
-    Place::Shard(context.shard_of(partition))
 }
 
 /// Commands by where they go; each group keeps their order.
@@ -224,16 +241,24 @@ fn start(
     groups: Vec<(Place, Vec<usize>, Vec<KeyCommand>)>,
 ) -> Vec<(Vec<usize>, Sent)> {
     let start_one = |to, commands: Vec<KeyCommand>| match to {
-        Place::Shard(number) => {
+        Place::Shard(number) | Place::Copy(number) => {
+            let may_read_copies = matches!(to, Place::Copy(_));
             let mut held = context.shards[number].try_hold(context, context.clocks.now());
-            if let Some((outcomes, bytes)) = held.as_mut().and_then(|held| held.run_all(codec, &commands)) {
+            if let Some((outcomes, bytes)) =
+                held.as_mut().and_then(|held| held.run_all(codec, &commands, may_read_copies))
+            {
                 drop(held);
                 return Sent::Done(split(outcomes, &bytes.into(), commands));
             }
             drop(held);
             let (reply, replies) = oneshot::channel();
             let kept = commands.clone();
-            context.shards[number].cast(shard::Message::Run(Batch { codec, commands, reply }));
+            context.shards[number].cast(shard::Message::Run(Batch {
+                codec,
+                commands,
+                may_read_copies,
+                reply,
+            }));
             Sent::Shard(replies, kept)
         }
         Place::Node(node) => {

@@ -15,6 +15,8 @@ use crate::command::server::Client;
 use crate::command::server::Hello;
 use crate::command::server::Server;
 use crate::node::context::Context;
+use crate::node::redirect::Access;
+use crate::node::redirect::Scope;
 use crate::time::Moment;
 
 /// The version of Redis whose behaviour clients may expect.
@@ -30,7 +32,9 @@ pub struct Session {
     since: Moment,
     remote: Option<SocketAddr>,
     local: Option<SocketAddr>,
+    scope: Scope,
     is_resp3: bool,
+    may_read_copies: bool,
     name: Bytes,
     library: Bytes,
     library_version: Bytes,
@@ -39,13 +43,15 @@ pub struct Session {
 
 impl Session {
     /// A connection that has said nothing yet.
-    pub fn new(remote: Option<SocketAddr>, local: Option<SocketAddr>, now: Moment) -> Self {
+    pub fn new(scope: Scope, remote: Option<SocketAddr>, local: Option<SocketAddr>, now: Moment) -> Self {
         Self {
             id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
             since: now,
             remote,
             local,
+            scope,
             is_resp3: false,
+            may_read_copies: false,
             name: Bytes::new(),
             library: Bytes::new(),
             library_version: Bytes::new(),
@@ -68,19 +74,29 @@ impl Session {
         &mut self.transaction
     }
 
+    /// What it may be answered from.
+    pub const fn access(&self) -> Access {
+        Access { scope: self.scope, may_read_copies: self.may_read_copies }
+    }
+
     /// Answers what needs nothing but the node's settings and clock.
     pub fn answer(&mut self, context: &Context, server: Server) -> Reply<'static> {
         match server {
             Server::Hello(hello) => self.hello(hello),
             Server::Reset => {
                 self.is_resp3 = false;
+                self.may_read_copies = false;
                 self.name = Bytes::new();
                 self.transaction.reset();
                 Reply::Word("RESET")
             }
             Server::Client(client) => self.client(client, context.clocks.now()),
             Server::About(about) => describe(&about),
-            Server::Settings { patterns } => settings(context, &patterns),
+            Server::Settings { patterns } => settings(context, self.scope, &patterns),
+            Server::ReadCopies(may_read_copies) => {
+                self.may_read_copies = may_read_copies;
+                Reply::Done
+            }
             Server::Time => {
                 let millis = context.clocks.wall().as_millis();
                 let parts = [millis / 1_000, millis % 1_000 * 1_000];
@@ -105,7 +121,7 @@ impl Session {
             ("version", text(REDIS_VERSION.to_owned())),
             ("proto", number(if self.is_resp3 { 3 } else { 2 })),
             ("id", number(self.id)),
-            ("mode", text("standalone".to_owned())),
+            ("mode", text(if self.scope == Scope::Node { "cluster" } else { "standalone" }.to_owned())),
             ("role", text("master".to_owned())),
             ("modules", Reply::List(Vec::new())),
         ];
@@ -152,16 +168,20 @@ fn text(text: String) -> Reply<'static> {
 }
 
 /// What CONFIG GET says: what clients and tools ask for, as far as there is an answer.
-fn settings(context: &Context, patterns: &[Bytes]) -> Reply<'static> {
+fn settings(context: &Context, scope: Scope, patterns: &[Bytes]) -> Reply<'static> {
     let settings = &context.settings;
+    let (is_cluster, port) = match scope {
+        Scope::Cluster => ("no", settings.port),
+        Scope::Node => ("yes", settings.redirect_port),
+    };
     let known = [
         ("appendonly", "no".to_owned()),
         ("bind", settings.bind.to_string()),
-        ("cluster-enabled", "no".to_owned()),
+        ("cluster-enabled", is_cluster.to_owned()),
         ("databases", "1".to_owned()),
         ("maxmemory", settings.store.memory_bytes_max.to_string()),
         ("maxmemory-policy", "allkeys-lru".to_owned()),
-        ("port", settings.port.to_string()),
+        ("port", port.to_string()),
         ("save", String::new()),
         ("timeout", "0".to_owned()),
     ];
@@ -176,7 +196,7 @@ mod tests {
     use super::*;
 
     fn session() -> Session {
-        Session::new(None, None, Moment::from_millis(1_000))
+        Session::new(Scope::Cluster, None, None, Moment::from_millis(1_000))
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::protocol::text::TextLimits;
 
 /// The client port of a node that is told nothing else.
 pub const DEFAULT_PORT: u16 = 31_337;
-/// How far the port for cluster-aware clients is above the client port.
+/// How far the port for cluster-aware clients is above the client port, or below one that is too high.
 pub const REDIRECT_PORT_OFFSET: u16 = 1_000;
 /// How far the port for peers (TCP and UDP) is below the client port, or above one that is too low for
 /// that. Either way it stays below 32768, where the ports begin that the system gives to outgoing
@@ -48,6 +48,9 @@ pub struct RawSettings {
     /// Port for clients [default: 31337]
     #[arg(long, env = "CACHEGOPHER_PORT")]
     pub port: Option<u16>,
+    /// Port for cluster-aware clients, which are told there who serves a key [default: port + 1000]
+    #[arg(long, env = "CACHEGOPHER_REDIRECT_PORT")]
+    pub redirect_port: Option<u16>,
     /// Port for other nodes, TCP and UDP [default: port - 10000, or + 10000 below 11024]
     #[arg(long, env = "CACHEGOPHER_PEER_PORT")]
     pub peer_port: Option<u16>,
@@ -170,6 +173,8 @@ pub struct Settings {
     pub bind: IpAddr,
     /// For clients.
     pub port: u16,
+    /// For cluster-aware clients.
+    pub redirect_port: u16,
     /// For other nodes.
     pub peer_port: u16,
     /// How others reach this node.
@@ -225,6 +230,7 @@ impl RawSettings {
             cluster: self.cluster.or(below.cluster),
             bind: self.bind.or(below.bind),
             port: self.port.or(below.port),
+            redirect_port: self.redirect_port.or(below.redirect_port),
             peer_port: self.peer_port.or(below.peer_port),
             announce_host: self.announce_host.or(below.announce_host),
             join: self.join.or(below.join),
@@ -248,6 +254,8 @@ impl RawSettings {
     fn fill(self) -> Result<Settings, SettingsError> {
         let bind = self.bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST));
         let port = within("port", self.port.unwrap_or(DEFAULT_PORT), 1, u16::MAX)?;
+        let redirect_port = redirect_port(self.redirect_port, port)?;
+        let peer_port = peer_port(self.peer_port, port, redirect_port)?;
         let announce_host = match self.announce_host {
             Some(host) => short("announce-host", host)?,
             None if bind.is_unspecified() => {
@@ -277,7 +285,8 @@ impl RawSettings {
             cluster: short("cluster", self.cluster.unwrap_or_else(|| "cachegopher".to_owned()))?,
             bind,
             port,
-            peer_port: peer_port(self.peer_port, port)?,
+            redirect_port,
+            peer_port,
             announce_host,
             join: self.join.unwrap_or_default().into_iter().map(seed).collect::<Result<_, _>>()?,
             join_wait_max: millis("join-wait-max-ms", self.join_wait_max_ms, 3_000)?,
@@ -330,12 +339,27 @@ fn short(setting: &'static str, value: String) -> Result<String, SettingsError> 
     }
 }
 
-fn peer_port(value: Option<u16>, port: u16) -> Result<u16, SettingsError> {
+fn redirect_port(value: Option<u16>, port: u16) -> Result<u16, SettingsError> {
+    let default = port.checked_add(REDIRECT_PORT_OFFSET).unwrap_or(port - REDIRECT_PORT_OFFSET);
+    let redirect_port = value.unwrap_or(default);
+    match redirect_port == 0 || redirect_port == port {
+        true => {
+            let bound = format!("1 to {} and not the client port", u16::MAX);
+            Err(refuse("redirect-port", redirect_port, bound))
+        }
+        false => Ok(redirect_port),
+    }
+}
+
+fn peer_port(value: Option<u16>, port: u16, redirect_port: u16) -> Result<u16, SettingsError> {
     let is_privileged = port < PEER_PORT_OFFSET + PORT_UNPRIVILEGED;
     let default = if is_privileged { port + PEER_PORT_OFFSET } else { port - PEER_PORT_OFFSET };
     let peer_port = value.unwrap_or(default);
-    match peer_port == 0 || peer_port == port {
-        true => Err(refuse("peer-port", peer_port, format!("1 to {} and not the client port", u16::MAX))),
+    match peer_port == 0 || peer_port == port || peer_port == redirect_port {
+        true => {
+            let bound = format!("1 to {} and neither the client port nor the redirect port", u16::MAX);
+            Err(refuse("peer-port", peer_port, bound))
+        }
         false => Ok(peer_port),
     }
 }
@@ -395,7 +419,7 @@ mod tests {
     #[test]
     fn a_node_that_is_told_nothing_uses_the_defaults() {
         let settings = RawSettings::default().check().unwrap();
-        assert_eq!((settings.port, settings.peer_port), (31_337, 21_337));
+        assert_eq!((settings.port, settings.redirect_port, settings.peer_port), (31_337, 32_337, 21_337));
         assert_eq!(settings.name, "127.0.0.1:31337");
         assert_eq!(settings.store.memory_bytes_max, 256 << 20);
         assert_eq!(settings.placement.copies, 2);
@@ -403,7 +427,8 @@ mod tests {
 
     #[test]
     fn the_port_for_peers_follows_the_client_port_and_keeps_clear_of_outgoing_connections() {
-        let chosen = [31_337, 6_379, 11_023, 11_024, 42_000].map(|port| peer_port(None, port).unwrap());
+        let chosen = [31_337, 6_379, 11_023, 11_024, 42_000]
+            .map(|port| peer_port(None, port, redirect_port(None, port).unwrap()).unwrap());
         assert_eq!(chosen, [21_337, 16_379, 21_023, 1_024, 32_000]);
     }
 
@@ -421,7 +446,9 @@ mod tests {
         let raw = RawSettings { bind: Some("0.0.0.0".parse().unwrap()), ..RawSettings::default() };
         assert!(refused(raw).starts_with("announce-host is not set, but must be set"));
         let raw = RawSettings { peer_port: Some(31_337), ..RawSettings::default() };
-        assert!(refused(raw).starts_with("peer-port is 31337, but must be 1 to 65535 and not"));
+        assert!(refused(raw).starts_with("peer-port is 31337, but must be 1 to 65535 and neither"));
+        let raw = RawSettings { redirect_port: Some(31_337), ..RawSettings::default() };
+        assert!(refused(raw).starts_with("redirect-port is 31337, but must be 1 to 65535 and not"));
         let raw = RawSettings { name: Some("a b".into()), ..RawSettings::default() };
         assert!(refused(raw).starts_with("name is \"a b\", but must be 1 to 128 bytes"));
     }

@@ -109,6 +109,15 @@ pub enum Message {
         /// Gets the keys, and where to go on.
         reply: oneshot::Sender<(Vec<bytes::Bytes>, Option<ScanCursor>)>,
     },
+    /// Some keys of a slot that the node has, and how many there are.
+    SlotKeys {
+        /// The slot.
+        slot: u16,
+        /// No more keys than so many.
+        count_max: usize,
+        /// Gets them.
+        reply: oneshot::Sender<(Vec<bytes::Bytes>, usize)>,
+    },
     /// The shard's figures, and the keys of the partitions that it serves.
     Stats(oneshot::Sender<(ShardStats, usize)>),
     /// Go on with what takes long.
@@ -124,6 +133,8 @@ pub struct Batch {
     pub codec: Codec,
     /// In order.
     pub commands: Vec<KeyCommand>,
+    /// Whether copies that the node does not serve may answer what changes nothing.
+    pub may_read_copies: bool,
     /// Gets the replies.
     pub reply: oneshot::Sender<Replies>,
 }
@@ -198,20 +209,24 @@ impl Core {
         self.serving.run_plain(partition, request, now, &mut self.out, reply)
     }
 
-    /// Carries out commands in order. Returns what became of each, and the replies, one after the other.
+    /// Carries out commands in order, what changes nothing also on copies if it may. Returns what became of
+    /// each, and the replies, one after the other.
     pub fn run_all(
         &mut self,
         context: &Context,
         codec: Codec,
         commands: &[KeyCommand],
+        may_read_copies: bool,
     ) -> (Vec<Outcome>, Vec<u8>) {
         let now = context.clocks.wall();
         let may_serve = self.may_serve(context, context.clocks.now());
         let mut bytes = Vec::with_capacity(32 * commands.len());
         let mut outcomes = Vec::with_capacity(commands.len());
         for command in commands {
-            let has_run =
-                may_serve && self.run(command, now, |reply| protocol::encode(codec, reply, &mut bytes));
+            let mut encode = |reply: &Reply<'_>| protocol::encode(codec, reply, &mut bytes);
+            let has_run = may_serve
+                && (self.run(command, now, &mut encode)
+                    || may_read_copies && self.serving.run_on_copy(command, now, &mut encode));
             outcomes.push(match has_run {
                 true => Outcome::Reply { end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) },
                 false => Outcome::Moved,
@@ -284,6 +299,11 @@ impl Actor for ShardActor {
                 // Whoever listed may have gone.
                 let _ = reply.send((keys, next));
             }
+            Message::SlotKeys { slot, count_max, reply } => {
+                let keys = serving.keys_of(slot, now).take(count_max).map(bytes::Bytes::copy_from_slice);
+                // Whoever asked may have gone.
+                let _ = reply.send((keys.collect(), serving.keys_of(slot, now).count()));
+            }
             Message::Stats(reply) => {
                 let _ = reply.send((serving.stats(), serving.keys_served()));
             }
@@ -302,8 +322,8 @@ impl Actor for ShardActor {
 
 impl ShardActor {
     fn run(&self, batch: Batch, core: &mut Core) {
-        let Batch { codec, commands, reply } = batch;
-        let (outcomes, bytes) = core.run_all(&self.context, codec, &commands);
+        let Batch { codec, commands, may_read_copies, reply } = batch;
+        let (outcomes, bytes) = core.run_all(&self.context, codec, &commands, may_read_copies);
         // The client may have gone.
         let _ = reply.send(Replies { commands, outcomes, bytes: bytes.into() });
     }

@@ -99,8 +99,13 @@ impl Held<'_> {
     }
 
     /// Carries out commands in order; none: there is no shard yet.
-    pub fn run_all(&mut self, codec: Codec, commands: &[KeyCommand]) -> Option<(Vec<Outcome>, Vec<u8>)> {
-        self.core.as_mut().map(|core| core.run_all(self.context, codec, commands))
+    pub fn run_all(
+        &mut self,
+        codec: Codec,
+        commands: &[KeyCommand],
+        may_read_copies: bool,
+    ) -> Option<(Vec<Outcome>, Vec<u8>)> {
+        self.core.as_mut().map(|core| core.run_all(self.context, codec, commands, may_read_copies))
     }
 }
 

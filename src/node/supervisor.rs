@@ -17,8 +17,8 @@ use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::listener;
 use crate::node::listener::Listener;
+use crate::node::listener::Port;
 use crate::node::net::TcpListener;
-use crate::node::peer_listener::PeerListener;
 use crate::node::placement;
 use crate::node::placement::PlacementActor;
 use crate::node::replication_sender::ReplicationSender;
@@ -28,17 +28,15 @@ use crate::node::shard::ShardActor;
 #[derive(Debug)]
 pub enum Message {
     /// The node stops: accept no more clients.
-    CloseListener,
+    CloseToClients,
 }
 
 /// What it starts with.
 pub struct Arguments {
     /// The state of placement.
     pub placement: Placement,
-    /// For clients.
-    pub client_listener: Arc<TcpListener>,
-    /// For peers.
-    pub peer_listener: Arc<TcpListener>,
+    /// The open ports.
+    pub sockets: BTreeMap<Port, Arc<TcpListener>>,
     /// Told when the node cannot go on.
     pub failing: oneshot::Sender<&'static str>,
 }
@@ -53,9 +51,8 @@ pub struct Supervisor {
 /// The actor's state.
 pub struct State {
     children: BTreeMap<ActorId, Child>,
-    client_listener: Arc<TcpListener>,
-    peer_listener: Arc<TcpListener>,
-    listener: ActorRef<listener::Message>,
+    sockets: BTreeMap<Port, Arc<TcpListener>>,
+    listeners: BTreeMap<Port, ActorRef<listener::Message>>,
     failing: Option<oneshot::Sender<&'static str>>,
 }
 
@@ -64,8 +61,7 @@ pub struct State {
 enum Child {
     Shard(u16),
     Placement,
-    PeerListener,
-    Listener,
+    Listener(Port),
 }
 
 impl Actor for Supervisor {
@@ -79,7 +75,7 @@ impl Actor for Supervisor {
         arguments: Arguments,
     ) -> Result<State, ActorProcessingErr> {
         let cell = myself.get_cell();
-        let Arguments { placement, client_listener, peer_listener, failing } = arguments;
+        let Arguments { placement, sockets, failing } = arguments;
         let mut children = BTreeMap::new();
         for (number, _) in (0..).zip(&self.context.shards) {
             children.insert(self.start_shard(number, cell.clone()).await?, Child::Shard(number));
@@ -87,11 +83,13 @@ impl Actor for Supervisor {
         let actor = PlacementActor { context: Arc::clone(&self.context), supervisor: cell.clone() };
         let (started, _) = Actor::spawn_linked(None, actor, placement, cell.clone()).await?;
         children.insert(started.get_id(), Child::Placement);
-        let peers = self.start_peer_listener(Arc::clone(&peer_listener), cell.clone()).await?;
-        children.insert(peers, Child::PeerListener);
-        let listener = self.start_listener(Arc::clone(&client_listener), cell).await?;
-        children.insert(listener.get_id(), Child::Listener);
-        Ok(State { children, client_listener, peer_listener, listener, failing: Some(failing) })
+        let mut listeners = BTreeMap::new();
+        for (port, socket) in &sockets {
+            let listener = self.start_listener(*port, Arc::clone(socket), cell.clone()).await?;
+            children.insert(listener.get_id(), Child::Listener(*port));
+            listeners.insert(*port, listener);
+        }
+        Ok(State { children, sockets, listeners, failing: Some(failing) })
     }
 
     async fn handle(
@@ -101,7 +99,12 @@ impl Actor for Supervisor {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::CloseListener => drop(state.listener.cast(listener::Message::Close)),
+            Message::CloseToClients => {
+                for listener in [Port::Client, Port::Redirect].iter().filter_map(|p| state.listeners.get(p)) {
+                    // One that has just failed accepts nobody either.
+                    let _ = listener.cast(listener::Message::Close);
+                }
+            }
         }
         Ok(())
     }
@@ -136,23 +139,14 @@ impl Supervisor {
         Ok(started.get_id())
     }
 
-    async fn start_peer_listener(
-        &self,
-        listener: Arc<TcpListener>,
-        cell: ActorCell,
-    ) -> Result<ActorId, ActorProcessingErr> {
-        let actor = PeerListener { context: Arc::clone(&self.context), supervisor: cell.clone() };
-        let (started, _) = Actor::spawn_linked(None, actor, listener, cell).await?;
-        Ok(started.get_id())
-    }
-
     async fn start_listener(
         &self,
-        listener: Arc<TcpListener>,
-        cell: ActorCell,
+        port: Port,
+        socket: Arc<TcpListener>,
+        supervisor: ActorCell,
     ) -> Result<ActorRef<listener::Message>, ActorProcessingErr> {
-        let actor = Listener { context: Arc::clone(&self.context) };
-        Ok(Actor::spawn_linked(None, actor, listener, cell).await?.0)
+        let actor = Listener { context: Arc::clone(&self.context), port, supervisor: supervisor.clone() };
+        Ok(Actor::spawn_linked(None, actor, socket, supervisor).await?.0)
     }
 
     /// Starts an actor that has failed again, or gives the node up.
@@ -172,15 +166,13 @@ impl Supervisor {
                 state.children.insert(started, Child::Shard(number));
                 self.context.placement.cast(placement::Message::ShardLost(number));
             }
-            Some(Child::PeerListener) => {
-                error!(reason, "peer listener failed, started again");
-                let started = self.start_peer_listener(Arc::clone(&state.peer_listener), own).await?;
-                state.children.insert(started, Child::PeerListener);
-            }
-            Some(Child::Listener) => {
-                error!(reason, "client listener failed, started again");
-                state.listener = self.start_listener(Arc::clone(&state.client_listener), own).await?;
-                state.children.insert(state.listener.get_id(), Child::Listener);
+            Some(Child::Listener(port)) => {
+                error!(port = port.name(), reason, "listener failed, started again");
+                if let Some(socket) = state.sockets.get(&port) {
+                    let listener = self.start_listener(port, Arc::clone(socket), own).await?;
+                    state.children.insert(listener.get_id(), Child::Listener(port));
+                    state.listeners.insert(port, listener);
+                }
             }
             Some(Child::Placement) => self.give_up("placement", &reason, state),
             None => self.replace_unlisted(cell, &reason, state, own).await?,

@@ -64,6 +64,11 @@ impl Partition {
         Slot::of(key).partition()
     }
 
+    /// The partition that a slot lies in, if there is such a slot.
+    pub const fn of_slot(slot: u16) -> Option<Self> {
+        Self::new(slot / SLOTS_PER_PARTITION)
+    }
+
     /// All partitions in ring order.
     pub fn all() -> impl DoubleEndedIterator<Item = Self> + ExactSizeIterator {
         (0..PARTITION_COUNT).map(Self)

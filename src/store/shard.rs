@@ -374,6 +374,11 @@ impl Shard {
         self.slab.scan(cursor.0, visits_max.max(1), visit).map(ScanCursor)
     }
 
+    /// Everything of a partition, in no order.
+    pub fn items_of(&self, partition: Partition) -> impl Iterator<Item = Item<'_>> {
+        self.tables.slots(partition).map(|index| self.slab.item(index))
+    }
+
     /// How many values a partition has.
     pub fn len_of(&self, partition: Partition) -> usize {
         self.tables.value_count(partition)

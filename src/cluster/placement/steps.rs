@@ -76,7 +76,9 @@ impl Placement {
             members.iter().map(|(member, standing)| self.claim_of(&ring, member, *standing)).collect();
         let ownership = Ownership::new(&ring, &claims, self.settings.copies);
         let members = members.into_iter().map(|(member, _)| member).collect();
-        let view = View::new(self.identity.node, ring, members, ownership);
+        let mut granted = PartitionSet::new();
+        self.granted.values().for_each(|given| granted.union_with(&given.partitions));
+        let view = View::new(self.identity.node, ring, members, ownership).with_granted(granted);
         Arc::new(if self.doubt.is_some() { view.in_doubt() } else { view })
     }
 

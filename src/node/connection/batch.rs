@@ -76,6 +76,7 @@ impl Batch {
             | Command::Scan { .. }
             | Command::Size
             | Command::Flush
+            | Command::Cluster(_)
             | Command::Server(_)
             | Command::Exit
             | Command::Nodes

@@ -15,6 +15,8 @@ use crate::command::Refusal;
 use crate::command::Step;
 use crate::node::connection::Connection;
 use crate::node::gather;
+use crate::node::redirect;
+use crate::node::redirect::Scope;
 use crate::protocol;
 use crate::protocol::resp;
 use crate::protocol::resp::RespVersion;
@@ -62,6 +64,12 @@ impl Connection {
     /// Carries out what was kept since MULTI.
     pub(super) async fn exec(&mut self, codec: Codec) -> io::Result<()> {
         let (requests, watched) = self.session.transaction().take();
+        if self.session.access().scope == Scope::Node
+            && let Err(refusal) = redirect::one_slot(&requests)
+        {
+            protocol::encode_refusal(codec, &refusal, &mut self.output);
+            return Ok(());
+        }
         let (now, entry_bytes_max) = (self.context.clocks.wall(), self.context.settings.text.entry_bytes_max);
         let commands = requests.iter().map(|words| command::parse(words, now, entry_bytes_max)).collect();
         drop(requests);

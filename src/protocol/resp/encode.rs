@@ -72,6 +72,8 @@ pub fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
         | Refusal::TooManyWatched { .. }
         | Refusal::PartAborted
         | Refusal::Unknown => ("ERR", refusal.to_string()),
+        // The code is the first word of its text.
+        Refusal::Moved { slot, address } => ("MOVED", format!("{slot} {address}")),
         Refusal::NoMemory { .. } => ("OOM", refusal.to_string()),
         Refusal::NoPrimary { .. } | Refusal::TooManyWaiting { .. } => ("CLUSTERDOWN", refusal.to_string()),
         Refusal::Incomplete { .. } => ("TRYAGAIN", refusal.to_string()),

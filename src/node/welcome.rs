@@ -1,16 +1,13 @@
-//! Accepts the links that other nodes dial: checks who they are, then gives each a replication
-//! receiver. One that fails or misbehaves ends alone.
+//! Welcomes a node that dials this one: checks who it is, then gives its link a replication receiver.
+//! One that fails or misbehaves ends alone.
 
 use std::sync::Arc;
 
 use ractor::Actor;
 use ractor::ActorCell;
-use ractor::ActorProcessingErr;
-use ractor::ActorRef;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
-use tracing::debug;
 use tracing::warn;
 
 use crate::cluster::peer;
@@ -26,59 +23,17 @@ use crate::node::link;
 use crate::node::link::FrameReader;
 use crate::node::link::HANDSHAKE_WAIT_MAX;
 use crate::node::link::PeerError;
-use crate::node::listener::accept_forever;
-use crate::node::net::TcpListener;
 use crate::node::net::TcpStream;
 use crate::node::placement;
 use crate::node::replication_receiver;
 use crate::node::replication_receiver::ReplicationReceiver;
 
-/// Nothing is asked of it: it only accepts.
-#[derive(Debug)]
-pub enum Message {}
-
-/// The actor.
-#[derive(Debug)]
-pub struct PeerListener {
-    /// What the parts of the node share.
-    pub context: Arc<Context>,
-    /// The supervisor of the receivers.
-    pub supervisor: ActorCell,
-}
-
-impl Actor for PeerListener {
-    type Msg = Message;
-    type State = tokio::task::JoinHandle<()>;
-    type Arguments = Arc<TcpListener>;
-
-    async fn pre_start(
-        &self,
-        _: ActorRef<Message>,
-        listener: Arc<TcpListener>,
-    ) -> Result<Self::State, ActorProcessingErr> {
-        let (context, supervisor) = (Arc::clone(&self.context), self.supervisor.clone());
-        let accept = accept_forever(listener, "peer", move |socket| {
-            let (context, supervisor) = (Arc::clone(&context), supervisor.clone());
-            tokio::spawn(async move {
-                if let Err(error) = welcome(context, supervisor, socket).await {
-                    debug!(%error, "peer link from elsewhere ended");
-                }
-            });
-        });
-        Ok(tokio::spawn(accept))
-    }
-
-    async fn post_stop(
-        &self,
-        _: ActorRef<Message>,
-        accept: &mut Self::State,
-    ) -> Result<(), ActorProcessingErr> {
-        accept.abort();
-        Ok(())
-    }
-}
-
-async fn welcome(context: Arc<Context>, supervisor: ActorCell, socket: TcpStream) -> Result<(), PeerError> {
+/// Serves a connection of another node until it ends, and says why it has.
+pub async fn welcome(
+    context: Arc<Context>,
+    supervisor: ActorCell,
+    socket: TcpStream,
+) -> Result<(), PeerError> {
     socket.set_nodelay(true)?;
     let stalls = context.stalls_before().await;
     let (reader, mut writer) = socket.into_split();
