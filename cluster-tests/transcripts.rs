@@ -191,7 +191,8 @@ impl MemoryNode {
     fn answer(&mut self, codec: Codec, command: Command) {
         let bulk = |key: &Bytes| Reply::Bytes(key.to_vec());
         let reply = match command {
-            Command::Key(command) => {
+            // Nobody else could end the wait.
+            Command::Key(command) | Command::AwaitLease { command, .. } => {
                 let reply = self.run(codec, &command);
                 return self.output.extend(reply);
             }

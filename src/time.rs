@@ -89,6 +89,11 @@ impl Version {
         Self(time.0 << COUNTER_BITS)
     }
 
+    /// The last version of a millisecond.
+    pub const fn last_of(time: Timestamp) -> Self {
+        Self((time.0 << COUNTER_BITS) | ((1 << COUNTER_BITS) - 1))
+    }
+
     /// The wall-clock part.
     pub const fn time(self) -> Timestamp {
         Timestamp(self.0 >> COUNTER_BITS)

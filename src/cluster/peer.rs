@@ -88,6 +88,13 @@ pub enum Request {
         /// Named by the answer.
         id: u64,
     },
+    /// Answer when the lease of a key has ended.
+    AwaitLease {
+        /// Named by the answer.
+        id: u64,
+        /// The key.
+        key: Blob,
+    },
 }
 
 /// What the node that accepted says.
@@ -105,6 +112,8 @@ pub enum Response {
         outcomes: Vec<Outcome>,
         /// The replies, encoded one after the other.
         replies: Blob,
+        /// The latest version that the node knows of, those of these commands included.
+        latest: Version,
     },
     /// All frames of the stream up to this number are applied.
     Applied {
@@ -133,6 +142,13 @@ pub enum Response {
         id: u64,
         /// How many keys.
         keys: u64,
+    },
+    /// The answer to [`Request::AwaitLease`].
+    LeaseOver {
+        /// Of the request.
+        id: u64,
+        /// It has not ended, but too many wait already.
+        is_full: bool,
     },
 }
 
@@ -391,6 +407,7 @@ mod tests {
             Request::Scan { id: 3, position: ScanPosition::START, visits: None },
             Request::Flush { id: 4 },
             Request::Size { id: 5 },
+            Request::AwaitLease { id: 6, key: Blob(key()) },
         ]
     }
 
@@ -405,11 +422,13 @@ mod tests {
                 id: 1,
                 outcomes: vec![Outcome::Reply { end: 3 }, Outcome::Moved],
                 replies: Blob(Bytes::from_static(b"OK\n")),
+                latest: Version::from_raw(258),
             },
             Response::Applied { number: 2 },
             Response::Scanned { id: 3, keys: vec![Blob(key())], next: Some(ScanPosition::START) },
             Response::Flushed { id: 4, partitions: PartitionSet::full() },
             Response::Sized { id: 5, keys: 1 },
+            Response::LeaseOver { id: 6, is_full: false },
         ]
     }
 
@@ -420,13 +439,16 @@ mod tests {
     #[test]
     fn frames_are_byte_for_byte_as_the_specification_shows_them() {
         let spec = include_str!("../../proto-spec/peer.md");
-        let [_, forward, _, pull, _, _, scan, flush, size] = &requests()[..] else { panic!("nine requests") };
-        let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
-        let [_, refused, version, _, _, forwarded, applied, scanned, _, sized] = &responses()[..] else {
-            panic!("ten responses")
+        let [_, forward, _, pull, _, _, scan, flush, size, lease] = &requests()[..] else {
+            panic!("ten requests")
         };
-        let frames = [forward, &stream, pull, scan, flush, size].map(encode).into_iter();
-        let frames = frames.chain([refused, version, forwarded, applied, scanned, sized].map(encode));
+        let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
+        let [_, refused, version, _, _, forwarded, applied, scanned, _, sized, over] = &responses()[..]
+        else {
+            panic!("eleven responses")
+        };
+        let frames = [forward, &stream, pull, scan, flush, size, lease].map(encode).into_iter();
+        let frames = frames.chain([refused, version, forwarded, applied, scanned, sized, over].map(encode));
         let lines = frames.map(|frame| format!("`{}`", hex(&frame)));
         let missing: Vec<String> = lines.filter(|line| !spec.contains(line)).collect();
         assert!(missing.is_empty(), "proto-spec/peer.md does not show:\n{}", missing.join("\n"));

@@ -106,6 +106,7 @@ impl Serving {
         if !gained.is_empty() {
             self.tenure.begin();
         }
+        self.tenure.keep(&primary);
         self.primary = primary;
         // Who shows as synced gets all changes anyway. Others stay, even if this view does not know
         // them: a pull may be faster than the news of the node that asks for it.
@@ -161,6 +162,7 @@ impl Serving {
             Plain::Set { key, value } => {
                 match set_plainly(key, value, partition, &mut self.store, &mut self.clock, now) {
                     Ok(version) => {
+                        self.tenure.changed(key);
                         reply(&Reply::Done);
                         if let Some(version) = version {
                             self.stream_value(partition, key, value, version, out);
@@ -200,6 +202,7 @@ impl Serving {
                 self.purge_now(*partition);
                 self.clock.observe(*version);
                 self.store.flush(*partition, *version);
+                self.tenure.flushed(*partition);
             }
             // About the node, not about a shard.
             StreamItem::PullDone { .. } | StreamItem::HandOver(_) => {}
@@ -211,7 +214,8 @@ impl Serving {
         self.purge_now(partition);
         self.clock.observe(change.version);
         match self.store.apply(partition, change, now) {
-            Applied::Newer | Applied::Stale => {}
+            Applied::Newer => self.tenure.changed(&change.key),
+            Applied::Stale => {}
             // A copy with less memory than its primary: as if it had been evicted.
             Applied::TooLarge { .. } => {}
         }
@@ -222,6 +226,7 @@ impl Serving {
         let partitions: PartitionSet = self.partitions().filter(|p| given.partitions.contains(*p)).collect();
         if !partitions.is_empty() {
             self.primary.subtract(&partitions);
+            self.tenure.keep(&self.primary);
             self.check_pulls();
             out.push((to, StreamItem::HandOver(HandOver { partitions, is_leaving: given.is_leaving })));
         }
@@ -319,6 +324,7 @@ impl Serving {
             self.purge_now(partition);
             let version = self.clock.next(now);
             self.store.flush(partition, version);
+            self.tenure.flushed(partition);
             self.stream(partition, &StreamItem::Flushed { partition, version }, out);
         }
         served
@@ -361,6 +367,22 @@ impl Serving {
     pub fn sweep(&mut self, now: Timestamp) {
         self.store.sweep(now, STEP_VISITS_MAX);
         self.store.expire_some(now, STEP_VISITS_MAX);
+        self.tenure.sweep(now);
+    }
+
+    /// Whether somebody has a lease of the key.
+    pub fn is_leased(&self, key: &[u8], now: Timestamp) -> bool {
+        self.tenure.is_leased(key, now)
+    }
+
+    /// Keys whose lease has ended since the last call.
+    pub fn ended_leases(&mut self) -> Vec<Bytes> {
+        self.tenure.take_ended()
+    }
+
+    /// The latest version that was given here, or seen.
+    pub fn latest(&self) -> Version {
+        self.clock.last()
     }
 
     /// The figures of the store.
@@ -471,6 +493,8 @@ mod tests {
     use crate::cluster::ring::WEIGHT_ONE;
     use crate::cluster::view::Liveness;
     use crate::cluster::view::Member;
+    use crate::command::Op;
+    use crate::command::Together;
     use crate::store::ShardLimits;
 
     const NOW: Timestamp = Timestamp::from_millis(1_000);
@@ -573,6 +597,46 @@ mod tests {
         let mut out = Outgoing::new();
         assert!(set(&mut serving, key.unwrap().as_bytes(), &mut out));
         assert_eq!(out.len(), 3);
+    }
+
+    #[test]
+    fn what_changes_at_once_travels_as_one_item() {
+        let full = PartitionSet::full();
+        let mut serving = serving(view(&[("a", &full)]));
+        serving.start_pull(node("b"), pull_id(1), &everything());
+        let set = |key: &'static [u8]| KeyCommand::set(Bytes::from_static(key), Bytes::from_static(b"v"));
+        let together = Together::new(vec![set(b"{t}1"), set(b"{t}2"), set(b"{t}1")]);
+        let command = KeyCommand::new(Bytes::from_static(b"{t}1"), Op::Together(together));
+        let mut out = Outgoing::new();
+        assert!(serving.run(&command, NOW, &mut out, |_| {}));
+        let [(_, StreamItem::Together(changes))] = &out[..] else { panic!("one item: {out:?}") };
+        let keys: Vec<&[u8]> = changes.iter().map(|change| &change.key[..]).collect();
+        assert_eq!(keys, [b"{t}2", b"{t}1"], "the last state of each key");
+    }
+
+    #[test]
+    fn marks_and_leases_end_when_the_partition_comes_to_another_primary_or_back() {
+        let full = PartitionSet::full();
+        let alone = view(&[("a", &full), ("b", &PartitionSet::new())]);
+        let mut serving = serving(Arc::clone(&alone));
+        let key = Bytes::from_static(b"key");
+        let ask = |serving: &mut Serving, op: Op| {
+            let mut reply = String::new();
+            let command = KeyCommand::new(key.clone(), op);
+            serving.run(&command, NOW, &mut Outgoing::new(), |r| reply = format!("{r:?}"));
+            reply
+        };
+        let mark = ask(&mut serving, Op::Mark);
+        assert_eq!(ask(&mut serving, Op::Mark), mark);
+        let lease = ask(&mut serving, Op::GetLease { stale_millis: 0 });
+        assert!(serving.is_leased(b"key", NOW) && serving.ended_leases().is_empty());
+        let partitions = [Partition::of(b"key")].into_iter().collect();
+        let given = HandOver { partitions, is_leaving: false };
+        serving.hand_over(node("b"), &given, &mut Outgoing::new());
+        assert_eq!(serving.ended_leases(), ["key"]);
+        serving.see(alone);
+        assert_ne!(ask(&mut serving, Op::Mark), mark);
+        assert_ne!(ask(&mut serving, Op::GetLease { stale_millis: 0 }), lease);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 //! them for strings.
 
 mod expiry;
+mod lease;
 mod number;
 mod script;
 #[cfg(test)]
@@ -65,7 +66,9 @@ pub fn execute<'a>(
         return Executed::read(shard.get(partition, key, now).map_or(Reply::Absent, Reply::Value));
     }
     let entry_bytes_max = shard.limits().entry_bytes_max;
-    let mut run = Run { partition, shard, clock, tenure, now, entry_bytes_max, changes: Vec::new() };
+    let began = clock.last();
+    let (repeats, changes) = (None, Vec::new());
+    let mut run = Run { partition, shard, clock, tenure, now, entry_bytes_max, began, repeats, changes };
     let reply = run.run(key, &command.op).unwrap_or_else(Reply::Refused);
     Executed { reply, changes: run.changes }
 }
@@ -101,6 +104,10 @@ struct Run<'a> {
     tenure: &'a mut Tenure,
     now: Timestamp,
     entry_bytes_max: usize,
+    /// Before its own changes.
+    began: Version,
+    /// See [`Together::repeats`].
+    repeats: Option<Version>,
     changes: Vec<Change>,
 }
 
@@ -139,6 +146,8 @@ impl Run<'_> {
             Op::Mark => Ok(Reply::Bytes(self.tenure.mark(self.shard, self.partition, key, self.now).into())),
             Op::Together(together) => self.together(together),
             Op::Script(call) => self.script(key, call),
+            Op::GetLease { stale_millis } => self.get_lease(key, *stale_millis),
+            Op::SetLease(set) => self.set_lease(key, set),
         }
     }
 
@@ -170,14 +179,27 @@ impl Run<'_> {
     }
 
     fn apply(&mut self, key: &Bytes, content: Content) -> Result<(), Refusal> {
+        if self.repeats.is_some_and(|sent_at| self.is_overtaken(key, sent_at)) {
+            return Ok(());
+        }
         let change = Change { key: key.clone(), version: self.clock.next(self.now), content };
         match self.shard.apply(self.partition, &change, self.now) {
-            Applied::Newer => self.changes.push(change),
+            Applied::Newer => {
+                self.tenure.changed(key);
+                self.changes.push(change);
+            }
             // Only a version from a clock far ahead can be greater; then that one is the later write.
             Applied::Stale => {}
             Applied::TooLarge { bytes, bytes_max } => return Err(Refusal::NoMemory { bytes, bytes_max }),
         }
         Ok(())
+    }
+
+    /// Whether a key was written after that, and before this run.
+    fn is_overtaken(&self, key: &[u8], sent_at: Version) -> bool {
+        let is_later = |version: Version| version > sent_at && version <= self.began;
+        let written = self.shard.version_of(self.partition, key);
+        written.is_some_and(is_later) || is_later(self.shard.flushed_at(self.partition))
     }
 
     fn set(&mut self, key: &Bytes, set: &Set) -> Answer {
@@ -208,6 +230,8 @@ impl Run<'_> {
     }
 
     fn delete(&mut self, key: &Bytes) -> Result<bool, Refusal> {
+        // Also if there is nothing to delete: who fetches its value has fetched an old one.
+        self.tenure.changed(key);
         let was_there = self.shard.contains(self.partition, key, self.now);
         if was_there {
             self.apply(key, Content::Deleted)?;
@@ -262,6 +286,7 @@ impl Run<'_> {
     }
 
     fn take(&mut self, key: &Bytes) -> Answer {
+        self.tenure.changed(key);
         let Some(former) = self.former(key) else { return Ok(Reply::Absent) };
         self.apply(key, Content::Deleted)?;
         Ok(Reply::Bytes(former.value.into()))

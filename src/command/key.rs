@@ -94,6 +94,13 @@ pub enum Op {
     Together(Together),
     /// A known script, of which it is the first key.
     Script(ScriptCall),
+    /// Its value, and a lease of it for one caller if there is none, or only one that is stale.
+    GetLease {
+        /// A value is stale that expires within so many milliseconds.
+        stale_millis: u64,
+    },
+    /// Gives it a value, if the lease has not ended.
+    SetLease(SetLease),
 }
 
 /// The arguments of [`Op::Set`].
@@ -107,6 +114,17 @@ pub struct Set {
     pub condition: SetCondition,
     /// What to answer.
     pub answer: SetAnswer,
+}
+
+/// The arguments of [`Op::SetLease`].
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SetLease {
+    /// The token of the lease.
+    pub token: u64,
+    /// The value.
+    pub value: Blob,
+    /// When it expires.
+    pub expiry: Expiry,
 }
 
 /// When a key expires from now on.
@@ -187,7 +205,12 @@ impl KeyCommand {
     /// Whether the reply may be as long as a value. Others are short.
     pub fn answers_value(&self) -> bool {
         match &self.op {
-            Op::Get | Op::Range { .. } | Op::Take | Op::GetExpire(_) | Op::Together(_) => true,
+            Op::Get
+            | Op::Range { .. }
+            | Op::Take
+            | Op::GetExpire(_)
+            | Op::GetLease { .. }
+            | Op::Together(_) => true,
             Op::Set(set) => set.answer == SetAnswer::Former,
             Op::Script(call) => call.script.answers_value(),
             Op::Delete
@@ -206,6 +229,7 @@ impl KeyCommand {
             | Op::SetAllIfAbsent { .. }
             | Op::MemoryUsage
             | Op::Encoding
+            | Op::SetLease(_)
             | Op::Mark => false,
         }
     }
@@ -244,7 +268,9 @@ impl KeyCommand {
             | Op::GetExpire(_)
             | Op::Rename { .. }
             | Op::SetAllIfAbsent { .. }
-            // What a key is counts where it is written.
+            // Leases and what a key is count where it is written.
+            | Op::GetLease { .. }
+            | Op::SetLease(_)
             | Op::Mark
             | Op::Together(_)
             | Op::Script(_) => false,
@@ -255,6 +281,7 @@ impl KeyCommand {
     pub fn bytes(&self) -> usize {
         let of_op = match &self.op {
             Op::Set(set) => set.value.0.len(),
+            Op::SetLease(set) => set.value.0.len(),
             Op::Append(bytes) | Op::SetRange { bytes, .. } => bytes.0.len(),
             Op::Rename { to, .. } => to.0.len(),
             Op::SetAllIfAbsent { value, others } => {
@@ -276,6 +303,7 @@ impl KeyCommand {
             | Op::GetExpire(_)
             | Op::MemoryUsage
             | Op::Encoding
+            | Op::GetLease { .. }
             | Op::Mark => 0,
             Op::Together(together) => together.bytes(),
             Op::Script(call) => call.keys.iter().chain(&call.arguments).map(|word| word.0.len()).sum(),
@@ -302,6 +330,8 @@ impl KeyCommand {
             | Op::GetExpire(Expiry::Keep)
             | Op::MemoryUsage
             | Op::Encoding
+            // A lease whose token is lost ends by itself.
+            | Op::GetLease { .. }
             | Op::Mark => true,
             Op::Together(together) => together.is_idempotent(),
             Op::Script(call) => call.script.is_idempotent(),
@@ -316,6 +346,7 @@ impl KeyCommand {
             | Op::Take
             | Op::GetExpire(Expiry::Never | Expiry::At(_))
             | Op::Rename { .. }
+            | Op::SetLease(_)
             | Op::SetAllIfAbsent { .. } => false,
         }
     }

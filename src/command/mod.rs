@@ -10,6 +10,7 @@ mod describe;
 mod execute;
 mod glob;
 mod key;
+mod lease;
 mod many;
 mod parse;
 mod plain;
@@ -21,6 +22,8 @@ mod tenure;
 mod together;
 mod transaction;
 mod verb;
+
+use std::time::Duration;
 
 use bytes::Bytes;
 
@@ -38,6 +41,7 @@ pub use key::Op;
 pub use key::Set;
 pub use key::SetAnswer;
 pub use key::SetCondition;
+pub use key::SetLease;
 pub use key::TimeFormat;
 pub use many::Gather;
 pub use many::Many;
@@ -70,6 +74,13 @@ pub enum Command {
     Key(KeyCommand),
     /// For the shards of several keys.
     Many(Many),
+    /// For the shard of its key, again and again until the key is not busy.
+    AwaitLease {
+        /// What to ask.
+        command: KeyCommand,
+        /// How long.
+        wait: Duration,
+    },
     /// All keys of the cluster, or those that match a pattern.
     Keys {
         /// The pattern.

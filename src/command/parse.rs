@@ -4,6 +4,7 @@
 pub(in crate::command) mod cluster;
 pub(in crate::command) mod expiry;
 pub(in crate::command) mod key;
+pub(in crate::command) mod lease;
 pub(in crate::command) mod script;
 pub(in crate::command) mod server;
 pub(in crate::command) mod string;

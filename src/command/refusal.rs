@@ -213,6 +213,9 @@ pub enum Invalid {
     /// COMMAND GETKEYS with a command that has no keys.
     #[error("The command has no key arguments")]
     NoKeys,
+    /// A word that cannot be the token of a lease.
+    #[error("invalid lease token")]
+    LeaseToken,
     /// A script that is none of the known ones.
     #[error("only scripts of well-known libraries run here, {sha1} is none of them")]
     UnknownScript {
@@ -300,6 +303,7 @@ impl Invalid {
             | Self::NoCommand
             | Self::WordCountSpecified
             | Self::NoKeys
+            | Self::LeaseToken
             | Self::UnknownScript { .. }
             | Self::ScriptWrites
             | Self::ScriptWords { .. }

@@ -22,6 +22,8 @@ pub enum Reply<'a> {
     Word(&'static str),
     /// Bytes made for the answer.
     Bytes(Vec<u8>),
+    /// Several answers that belong on one line, of which only the last may hold blanks.
+    Line(Vec<Reply<'a>>),
     /// Several answers in one.
     List(Vec<Reply<'a>>),
     /// Names and values, in order.

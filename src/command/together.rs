@@ -8,7 +8,9 @@ use bincode::de::read::Reader;
 use bincode::error::DecodeError;
 
 use crate::command::KeyCommand;
+use crate::command::Op;
 use crate::store::Blob;
+use crate::time::Version;
 
 /// The number of `Op::Together` among the variants of `Op`: one byte on the wire. A test compares it.
 const OP_NUMBER: u8 = 22;
@@ -20,9 +22,19 @@ pub struct Together {
     pub unchanged: Vec<(Blob, Blob)>,
     /// In order. None of them holds others itself.
     pub commands: Vec<KeyCommand>,
+    /// They may have run before, and were sent first when this was the latest version: a key that has
+    /// a later one was written since, by them or by somebody else, and stays as it is.
+    pub repeats: Option<Version>,
+    /// There is one command, and its reply is not in a list.
+    pub is_single: bool,
 }
 
 impl Together {
+    /// These commands, for the first time.
+    pub fn new(commands: Vec<KeyCommand>) -> Self {
+        Self { unchanged: Vec::new(), commands, repeats: None, is_single: false }
+    }
+
     /// The bytes of all keys and values.
     pub fn bytes(&self) -> usize {
         let marks = self.unchanged.iter().map(|(key, mark)| key.0.len() + mark.0.len());
@@ -33,6 +45,24 @@ impl Together {
     /// of others.
     pub fn is_idempotent(&self) -> bool {
         self.unchanged.is_empty() && self.commands.iter().all(KeyCommand::is_idempotent)
+    }
+}
+
+impl KeyCommand {
+    /// The same once more, though it may have run: see [`Together::repeats`].
+    pub fn repeated(self, sent_at: Version) -> Self {
+        let Self { key, op } = self;
+        let together = match op {
+            Op::Together(together) => {
+                let repeats = together.repeats.or(Some(sent_at));
+                Together { repeats, ..together }
+            }
+            op => {
+                let commands = vec![Self { key: key.clone(), op }];
+                Together { repeats: Some(sent_at), is_single: true, ..Together::new(commands) }
+            }
+        };
+        Self { key, op: Op::Together(together) }
     }
 }
 
@@ -49,7 +79,12 @@ impl<Context> Decode<Context> for Together {
             }
             commands.push(KeyCommand { key, op: Decode::decode(decoder)? });
         }
-        Ok(Self { unchanged, commands })
+        Ok(Self {
+            unchanged,
+            commands,
+            repeats: Decode::decode(decoder)?,
+            is_single: Decode::decode(decoder)?,
+        })
     }
 }
 
@@ -61,7 +96,6 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
-    use crate::command::Op;
 
     fn blob(bytes: &'static [u8]) -> Blob {
         Blob(Bytes::from_static(bytes))
@@ -69,7 +103,8 @@ mod tests {
 
     fn together(commands: Vec<KeyCommand>) -> KeyCommand {
         let unchanged = vec![(blob(b"w"), blob(b"mark"))];
-        KeyCommand { key: blob(b"k"), op: Op::Together(Together { unchanged, commands }) }
+        let together = Together { unchanged, ..Together::new(commands) };
+        KeyCommand { key: blob(b"k"), op: Op::Together(together) }
     }
 
     #[test]
@@ -86,15 +121,19 @@ mod tests {
     #[test]
     fn a_count_of_commands_takes_no_memory() {
         let mut wire = bincode::encode_to_vec(together(Vec::new()), standard()).unwrap();
-        *wire.last_mut().unwrap() = 250;
+        let count = wire.len() - 3;
+        wire[count] = 250;
         let error = bincode::decode_from_slice::<KeyCommand, _>(&wire, standard()).unwrap_err();
-        assert!(matches!(error, DecodeError::UnexpectedEnd { .. }), "{error}");
+        assert!(
+            matches!(error, DecodeError::UnexpectedVariant { .. } | DecodeError::UnexpectedEnd { .. }),
+            "{error}"
+        );
     }
 
     #[test]
     fn it_is_repeated_only_if_nothing_in_it_forbids() {
         let set = KeyCommand::set(Bytes::new(), Bytes::new());
-        let plain = Together { unchanged: Vec::new(), commands: vec![set.clone(), set.clone()] };
+        let plain = Together::new(vec![set.clone(), set.clone()]);
         assert!(plain.is_idempotent());
         let counted = KeyCommand { key: blob(b""), op: Op::Add(1) };
         assert!(!Together { commands: vec![set, counted], ..plain.clone() }.is_idempotent());

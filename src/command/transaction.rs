@@ -184,6 +184,7 @@ fn is_at_once(command: &Command) -> bool {
 fn is_part(command: &Command) -> bool {
     match command {
         Command::Key(_)
+        | Command::AwaitLease { .. }
         | Command::Many(_)
         | Command::Keys { .. }
         | Command::Scan { .. }
@@ -302,7 +303,7 @@ impl Plan {
         if marks.len() > 1 || !has_parts || marks.iter().any(|(partition, _)| is_elsewhere(partition)) {
             let check = |(_, unchanged): &(Partition, Vec<(Blob, Blob)>)| {
                 let key = unchanged.first()?.0.clone();
-                let together = Together { unchanged: unchanged.clone(), commands: Vec::new() };
+                let together = Together { unchanged: unchanged.clone(), ..Together::new(Vec::new()) };
                 Some(KeyCommand { key, op: Op::Together(together) })
             };
             self.checks = marks.iter().filter_map(check).collect();
@@ -336,7 +337,10 @@ impl Planning {
     fn add(&mut self, command: Result<Command, Refusal>) -> Option<Command> {
         let planned = match command {
             Err(refusal) => Planned::Ready(Reply::Refused(refusal)),
-            Ok(Command::Key(command)) => Planned::One(self.place(command)),
+            // Nobody waits in a transaction.
+            Ok(Command::Key(command) | Command::AwaitLease { command, .. }) => {
+                Planned::One(self.place(command))
+            }
             Ok(Command::Many(many)) => {
                 let how = many.gather();
                 Planned::Gathered(how, many.parts().into_iter().map(|part| self.place(part)).collect())
@@ -367,7 +371,7 @@ impl Planning {
     fn finish(mut self) -> Result<Step, Refusal> {
         for (_, commands) in self.parts {
             let Some(key) = commands.first().map(|command| command.key.clone()) else { continue };
-            let together = Together { unchanged: Vec::new(), commands };
+            let together = Together::new(commands);
             let (scope, bytes, bytes_max) = ("one partition", together.bytes(), PART_BYTES_MAX);
             if bytes > bytes_max {
                 return Err(Refusal::TransactionTooLarge { scope, bytes, bytes_max });

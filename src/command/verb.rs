@@ -188,6 +188,10 @@ static TABLE: &[Verb] = &[
     row("DISCARD", 1, "loading stale fast", NO_KEY, "2.0.0", "transactions", parse::server::discard, "Forgets what was kept since MULTI."),
     row("WATCH", -2, "loading stale fast", ALL_KEYS, "2.2.0", "transactions", parse::server::watch, "Lets EXEC do nothing if one of the keys changes before it."),
     row("UNWATCH", 1, "loading stale fast", NO_KEY, "2.2.0", "transactions", parse::server::unwatch, "Watches no key any more."),
+    row("GETLEASE", -2, "write fast", ONE_KEY, "0.1.0", "cachegopher", parse::lease::getlease, "The value of a key; for one of those that miss it, a lease to set it.")
+        .text("GETLEASE <key> <milliseconds> <seconds>", 3, "the value, or for one caller a lease"),
+    row("SETLEASE", -4, "write denyoom fast", ONE_KEY, "0.1.0", "cachegopher", parse::lease::setlease, "Gives a key a value, if the lease has not ended.")
+        .text_with_value("SETLEASE <key> <token> <seconds> <value>", 3, "sets what was leased"),
     row("DELETE", 2, "write", ONE_KEY, "0.1.0", "cachegopher", parse::key::del, "Deletes a key.")
         .text("DELETE <key>", 1, "deletes a key"),
     row("FLUSH", 1, "write", NO_KEY, "0.1.0", "cachegopher", parse::server::flushall, "Deletes all keys of the cluster.")

@@ -46,6 +46,7 @@ use crate::node::context::Counters;
 use crate::node::context::HangUp;
 use crate::node::gather;
 use crate::node::info;
+use crate::node::lease;
 use crate::node::net::TcpStream;
 use crate::node::redirect;
 use crate::node::redirect::Scope;
@@ -358,6 +359,11 @@ impl Connection {
         let reply = match command {
             Command::Many(many) => {
                 gather::run(&context, access, codec, many, &mut self.output).await;
+                return Ok(());
+            }
+            Command::AwaitLease { command, wait } => {
+                let reply = lease::get(&context, codec, command, wait).await;
+                self.output.extend_from_slice(&reply);
                 return Ok(());
             }
             Command::Exec => return Box::pin(self.exec(codec)).await,

@@ -21,6 +21,7 @@ use crate::node::settings::Settings;
 use crate::node::shard;
 use crate::node::shard_door::ShardDoor;
 use crate::store::Partition;
+use crate::time::Version;
 
 /// The way to an actor, which its supervisor may replace.
 #[derive(Debug)]
@@ -69,6 +70,8 @@ pub struct Counters {
     pub forwarded: AtomicU64,
     /// Commands that wait for a primary to be replaced.
     pub waiting: AtomicUsize,
+    /// Callers that wait for the holder of a lease.
+    pub lease_waiters: AtomicUsize,
     /// Commands that waited in vain.
     pub unserved: AtomicU64,
     /// Partitions that this node promoted itself for.
@@ -117,6 +120,8 @@ pub struct Context {
     pub counters: Counters,
     /// Says which connections have to end.
     pub hang_up: watch::Sender<HangUp>,
+    /// The latest version that this node knows of anybody to have given.
+    pub latest: AtomicU64,
     /// Where the node is reached once it listens.
     pub addresses: OnceLock<crate::node::Addresses>,
 }
@@ -149,6 +154,17 @@ impl Context {
             let _ = hang_up.changed().await;
         }
         self.pulse.stalls()
+    }
+
+    /// Somebody has given this version.
+    pub fn observe(&self, version: Version) {
+        self.latest.fetch_max(version.as_raw(), Ordering::AcqRel);
+    }
+
+    /// At or after all that this node knows to have been written until now.
+    pub fn version_now(&self) -> Version {
+        let latest = Version::from_raw(self.latest.load(Ordering::Acquire));
+        latest.max(Version::last_of(self.clocks.wall()))
     }
 
     /// The number of the shard that has a partition.

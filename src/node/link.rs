@@ -155,6 +155,7 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
             | Response::Applied { .. }
             | Response::Scanned { .. }
             | Response::Sized { .. }
+            | Response::LeaseOver { .. }
             | Response::Flushed { .. } => Err(PeerError::Unexpected),
         }
     };
@@ -283,6 +284,7 @@ impl LinkReader {
                 Response::Forwarded { id, .. }
                 | Response::Scanned { id, .. }
                 | Response::Sized { id, .. }
+                | Response::LeaseOver { id, .. }
                 | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };

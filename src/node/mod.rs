@@ -27,6 +27,7 @@ mod gather;
 mod gossip;
 mod info;
 mod join;
+mod lease;
 mod link;
 mod listener;
 mod net;
@@ -167,6 +168,7 @@ impl Node {
             gossip: Door::default(),
             counters: Default::default(),
             hang_up: watch::Sender::new(HangUp::default()),
+            latest: Default::default(),
             addresses: OnceLock::from(Addresses { client, redirect, peer: peer_addr }),
             settings,
         });

@@ -41,8 +41,8 @@ pub struct Access {
     pub may_read_copies: bool,
 }
 
-/// A command that the port takes. One that is kept for a transaction, and WATCH, must be about keys that
-/// are here: EXEC is too late to send a client elsewhere.
+/// A command that the port takes. One that is kept for a transaction, WATCH, and one that waits for a
+/// lease must be about keys that are here: EXEC is too late to send a client elsewhere.
 ///
 /// # Errors
 ///
@@ -54,7 +54,7 @@ pub fn check(
     words: &[Bytes],
     command: Command,
 ) -> Result<Command, Refusal> {
-    let must_be_here = is_kept || matches!(command, Command::Watch { .. });
+    let must_be_here = is_kept || matches!(command, Command::Watch { .. } | Command::AwaitLease { .. });
     if scope == Scope::Cluster || !(must_be_here || matches!(command, Command::Many(_))) {
         return Ok(command);
     }

@@ -2,6 +2,7 @@
 //! node's stream to our shards, in order, and acknowledges it; and it answers the node's requests.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ractor::Actor;
@@ -26,6 +27,8 @@ use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::node::cluster_wide;
 use crate::node::context::Context;
+use crate::node::lease;
+use crate::node::lease::Waited;
 use crate::node::link::FrameReader;
 use crate::node::link::PeerError;
 use crate::node::peers::Peer;
@@ -207,6 +210,13 @@ pub async fn serve(
                     let _ = replies.send(peer::encode(&Response::Sized { id, keys })).await;
                 });
             }
+            Request::AwaitLease { id, key } => {
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let is_full = lease::ended_here(&context, key.0).await == Waited::Full;
+                    let _ = replies.send(peer::encode(&Response::LeaseOver { id, is_full })).await;
+                });
+            }
             Request::Flush { id } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {
@@ -241,7 +251,8 @@ async fn forward(context: &Arc<Context>, id: u64, codec: Codec, commands: Vec<Ke
             None => Outcome::Moved,
         });
     }
-    Response::Forwarded { id, outcomes, replies: Blob(replies.into()) }
+    let latest = Version::from_raw(context.latest.load(Ordering::Acquire));
+    Response::Forwarded { id, outcomes, replies: Blob(replies.into()), latest }
 }
 
 fn pull(context: &Context, by: NodeId, id: PullId, wants: Vec<(Partition, Version)>) {

@@ -127,6 +127,7 @@ fn own_lines(context: &Context) -> Vec<String> {
         line("commands", load(&counters.commands)),
         line("commands_forwarded", load(&counters.forwarded)),
         line("commands_waiting", counters.waiting.load(Ordering::Relaxed)),
+        line("lease_waiters", counters.lease_waiters.load(Ordering::Relaxed)),
         line("commands_unserved", load(&counters.unserved)),
         line("replication_waiting_bytes", waiting),
         line("streams_dropped", load(&counters.streams_dropped)),

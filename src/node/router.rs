@@ -30,6 +30,7 @@ use crate::node::shard::Batch;
 use crate::node::shard::Replies;
 use crate::protocol;
 use crate::store::Partition;
+use crate::time::Version;
 
 /// The pauses between two attempts where no change of the view ends them.
 const RETRY_AFTER_MIN: Duration = Duration::from_millis(1);
@@ -65,13 +66,14 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>
     let mut replies = vec![Bytes::new(); commands.len()];
     let mut pending: Vec<Placed> = commands.into_iter().enumerate().collect();
     let mut wait: Option<Wait> = None;
+    let sent_at = context.version_now();
     loop {
         // Subscribed before the attempt: a view that comes during it must end the pause after it.
         let mut views = context.view.subscribe();
         let view = Arc::clone(&views.borrow_and_update());
         let deadline =
             wait.as_ref().map_or_else(|| Instant::now() + context.settings.failover_wait_max, |w| w.deadline);
-        pending = attempt(context, codec, &view, pending, deadline, &mut replies).await;
+        pending = attempt(context, codec, &view, pending, (sent_at, deadline), &mut replies).await;
         if pending.is_empty() {
             return replies;
         }
@@ -172,7 +174,7 @@ async fn attempt(
     codec: Codec,
     view: &View,
     pending: Vec<Placed>,
-    deadline: Instant,
+    (sent_at, deadline): (Version, Instant),
     replies: &mut [Bytes],
 ) -> Vec<Placed> {
     let of = |command: &KeyCommand| {
@@ -190,7 +192,9 @@ async fn attempt(
             match answer {
                 Answer::Reply(reply) => replies[place] = reply,
                 Answer::Moved(command) => again.push((place, command)),
-                Answer::Lost(command) if command.is_idempotent() => again.push((place, command)),
+                Answer::Lost(command) if command.is_idempotent() => {
+                    again.push((place, command.repeated(sent_at)));
+                }
                 Answer::Lost(command) => refuse(codec, &Refusal::Unknown, &[(place, command)], replies),
             }
         }
@@ -375,7 +379,8 @@ async fn forward_piece(
     };
     let sent = commands.clone();
     match link.ask(|id| Request::Forward { id, codec, commands: sent }).await {
-        Ok(Response::Forwarded { outcomes, replies, .. }) if outcomes.len() == commands.len() => {
+        Ok(Response::Forwarded { outcomes, replies, latest, .. }) if outcomes.len() == commands.len() => {
+            context.observe(latest);
             split(outcomes, &replies.0, commands)
         }
         // The link is lost, or the peer is broken.

@@ -35,6 +35,8 @@ use crate::command::Plain;
 use crate::command::Reply;
 use crate::command::Tenure;
 use crate::node::context::Context;
+use crate::node::lease::Waited;
+use crate::node::lease::Waiters;
 #[cfg(doc)]
 use crate::node::shard_door::ShardDoor;
 use crate::protocol;
@@ -118,6 +120,13 @@ pub enum Message {
         /// Gets them.
         reply: oneshot::Sender<(Vec<bytes::Bytes>, usize)>,
     },
+    /// Say when the lease of a key has ended.
+    AwaitLease {
+        /// The key.
+        key: bytes::Bytes,
+        /// Who waits.
+        waiter: oneshot::Sender<Waited>,
+    },
     /// The shard's figures, and the keys of the partitions that it serves.
     Stats(oneshot::Sender<(ShardStats, usize)>),
     /// Go on with what takes long.
@@ -176,6 +185,10 @@ pub struct ShardActor {
 pub struct Core {
     serving: Serving,
     stalls_known: u64,
+    /// Who waits for the end of a lease.
+    waiters: Waiters,
+    /// The latest version that others on this node know of.
+    latest: Version,
     /// What goes into the streams to other nodes; empty while the core is free.
     out: Outgoing,
 }
@@ -235,10 +248,17 @@ impl Core {
         (outcomes, bytes)
     }
 
-    /// Puts what other nodes have to hear into their streams. Before the core is free again.
-    pub fn stream(&mut self, context: &Context) {
+    /// Tells all who have to hear of it what was done: other nodes by their streams, who waits for a
+    /// lease, and the rest of this node. Before the core is free again.
+    pub fn settle(&mut self, context: &Context) {
         if !self.out.is_empty() {
             context.peers.stream(std::mem::take(&mut self.out));
+        }
+        self.waiters.wake(self.serving.ended_leases());
+        let latest = self.serving.latest();
+        if latest > self.latest {
+            self.latest = latest;
+            context.observe(latest);
         }
     }
 }
@@ -259,7 +279,13 @@ impl Actor for ShardActor {
         let count = u16::try_from(context.shards.len())?;
         let tenure = Tenure::new(rand::random());
         let serving = Serving::new(store, tenure, self.number, count, context.current_view());
-        let core = Core { serving, stalls_known: NO_VIEW_YET, out: Outgoing::new() };
+        let core = Core {
+            serving,
+            stalls_known: NO_VIEW_YET,
+            waiters: Waiters::default(),
+            latest: Version::ZERO,
+            out: Outgoing::new(),
+        };
         context.shards[usize::from(self.number)].open(core, myself.clone());
         drop(myself.send_interval(SWEEP_PERIOD, || Message::Sweep));
         Ok(State::default())
@@ -275,7 +301,7 @@ impl Actor for ShardActor {
         let mut guard = self.context.shards[usize::from(self.number)].lock().ok_or("a command failed")?;
         let core = guard.as_mut().ok_or("the shard has no core")?;
         let now = self.context.clocks.wall();
-        let Core { serving, stalls_known, out } = core;
+        let Core { serving, stalls_known, waiters, out, .. } = core;
         match message {
             Message::Run(batch) => self.run(batch, core),
             Message::Apply { items, done } => {
@@ -304,6 +330,12 @@ impl Actor for ShardActor {
                 // Whoever asked may have gone.
                 let _ = reply.send((keys.collect(), serving.keys_of(slot, now).count()));
             }
+            Message::AwaitLease { key, waiter } if serving.is_leased(&key, now) => {
+                waiters.add(key, waiter);
+            }
+            Message::AwaitLease { waiter, .. } => {
+                let _ = waiter.send(Waited::Over);
+            }
             Message::Stats(reply) => {
                 let _ = reply.send((serving.stats(), serving.keys_served()));
             }
@@ -315,7 +347,7 @@ impl Actor for ShardActor {
         }
         self.count_pulls(core, state);
         self.go_on(&myself, core, state);
-        core.stream(&self.context);
+        core.settle(&self.context);
         Ok(())
     }
 }
@@ -324,6 +356,8 @@ impl ShardActor {
     fn run(&self, batch: Batch, core: &mut Core) {
         let Batch { codec, commands, may_read_copies, reply } = batch;
         let (outcomes, bytes) = core.run_all(&self.context, codec, &commands, may_read_copies);
+        // Before the reply: who has it may not be told that the writes were never made.
+        core.settle(&self.context);
         // The client may have gone.
         let _ = reply.send(Replies { commands, outcomes, bytes: bytes.into() });
     }

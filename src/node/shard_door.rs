@@ -112,7 +112,7 @@ impl Held<'_> {
 impl Drop for Held<'_> {
     fn drop(&mut self) {
         if let Some(core) = self.core.as_mut() {
-            core.stream(self.context);
+            core.settle(self.context);
         }
     }
 }

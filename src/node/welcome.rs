@@ -48,6 +48,7 @@ pub async fn welcome(
             | Request::Record(_)
             | Request::Scan { .. }
             | Request::Size { .. }
+            | Request::AwaitLease { .. }
             | Request::Flush { .. } => return Err(PeerError::Unexpected),
         },
         Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),

@@ -1,5 +1,6 @@
 use super::*;
 use crate::command::Command;
+use crate::command::Together;
 use crate::command::parse;
 use crate::store::ShardLimits;
 
@@ -31,7 +32,7 @@ impl Bench {
         let words: Vec<Bytes> = line.split(' ').map(|word| Bytes::copy_from_slice(word.as_bytes())).collect();
         let now = Timestamp::from_millis(self.now);
         let command = match parse(&words, now, 64) {
-            Ok(Command::Key(command)) => command,
+            Ok(Command::Key(command) | Command::AwaitLease { command, .. }) => command,
             Ok(other) => panic!("{line}: {other:?}"),
             Err(refusal) => return format!("ERR {refusal}"),
         };
@@ -43,7 +44,7 @@ impl Bench {
 
     fn shown(line: &str, reply: Reply<'_>) -> String {
         match reply {
-            Reply::List(replies) => {
+            Reply::List(replies) | Reply::Line(replies) => {
                 let shown: Vec<String> = replies.into_iter().map(|reply| Self::shown(line, reply)).collect();
                 format!("[{}]", shown.join(" "))
             }
@@ -472,4 +473,97 @@ fn only_known_scripts_run_and_only_with_their_words() {
          EVALSHA c3f8721cbb97f72bc19e972846bd7aaf91901658 x k v => ERR value is not an integer or out of range
          EVALSHA_RO c3f8721cbb97f72bc19e972846bd7aaf91901658 1 k v => ERR Write commands are not allowed from read-only scripts."
     ));
+}
+
+#[test]
+fn a_lease_is_given_to_one_caller_and_ends_with_any_change_of_the_key() {
+    Bench::play(
+        "GETLEASE k => [LEASE 9e3779b97f4a7c16]
+         GETLEASE k WAIT 100 => [BUSY]
+         SETLEASE k 0000000000000000 v => 0
+         SETLEASE k lease v => ERR invalid lease token
+         SETLEASE k 9e3779b97f4a7c16 v EX 0 => ERR invalid expire time in 'setlease' command
+         SETLEASE k 9e3779b97f4a7c16 v EX => ERR value is not an integer or out of range
+         SETLEASE k 9e3779b97f4a7c16 v IN 60 => ERR syntax error
+         !SETLEASE k 9e3779b97f4a7c16 v EX 60 => 1
+         SETLEASE k 9e3779b97f4a7c16 w => 0
+         GETLEASE k => [HIT v]
+         TTL k => 60
+         !DEL k => 1
+         GETLEASE k => [LEASE 3c6ef372fe94f82b]
+         !SET k newer => OK
+         SETLEASE k 3c6ef372fe94f82b older => 0
+         GET k => newer
+         !DEL k => 1
+         GETLEASE k => [LEASE daa66d2c7ddf7440]
+         DEL k => 0
+         SETLEASE k daa66d2c7ddf7440 deleted => 0
+         GETLEASE k => [LEASE 78dde6e5fd29f055]
+         9999
+         GETLEASE k => [BUSY]
+         1
+         SETLEASE k 78dde6e5fd29f055 late => 0
+         GETLEASE k => [LEASE 1715609f7c746c6a]
+         !SETLEASE k 1715609f7c746c6a 0 v => 1
+         TTL k => -1",
+    );
+}
+
+#[test]
+fn a_stale_value_is_answered_at_once_while_one_caller_fetches_it_anew() {
+    Bench::play(
+        "!SET k old EX 60 => OK
+         GETLEASE k STALE 30 => [HIT old]
+         30000
+         GETLEASE k => [HIT old]
+         GETLEASE k WAIT 9 STALE 30 => [LEASE 9e3779b97f4a7c16 old]
+         GETLEASE k 9 30 => [STALE old]
+         GETLEASE k STALE 29 => [HIT old]
+         !SETLEASE k 9e3779b97f4a7c16 60 new => 1
+         GETLEASE k STALE 30 => [HIT new]
+         GETLEASE k STALE => ERR syntax error
+         GETLEASE k STALE -1 => ERR value is out of range, must be positive
+         GETLEASE k x y => ERR value is not an integer or out of range
+         !SET k forever => OK
+         GETLEASE k STALE 999999999 => [HIT forever]",
+    );
+}
+
+#[test]
+fn a_repeated_write_does_not_win_over_what_was_written_since() {
+    let mut bench = Bench::new();
+    let key = Bytes::from_static(b"k");
+    let set = |value: &'static [u8]| KeyCommand::set(key.clone(), Bytes::from_static(value));
+    let repeat = |bench: &mut Bench, command: KeyCommand, sent_at: u64| {
+        let sent_at = Version::last_of(Timestamp::from_millis(sent_at));
+        let (partition, now) = (Partition::of(&key), Timestamp::from_millis(bench.now));
+        let command = command.repeated(sent_at);
+        let executed =
+            execute(&command, partition, &mut bench.shard, &mut bench.clock, &mut bench.tenure, now);
+        (executed.reply == Reply::Done, executed.changes.len())
+    };
+    // It never ran: nobody has written since.
+    assert_eq!(bench.run("SET k old"), "OK");
+    bench.now += 10;
+    assert_eq!(repeat(&mut bench, set(b"new"), START), (true, 1));
+    assert_eq!(bench.run("GET k"), "new");
+    // Somebody has written, deleted or flushed since.
+    for (line, after) in [("SET k other", "other"), ("DEL k", "(nil)")] {
+        bench.now += 10;
+        bench.run(line);
+        let sent_at = bench.now - 5;
+        bench.now += 10;
+        assert_eq!(repeat(&mut bench, set(b"undone"), sent_at), (true, 0));
+        assert_eq!(bench.run("GET k"), after);
+    }
+    let flushed = bench.clock.next(Timestamp::from_millis(bench.now));
+    bench.shard.flush(Partition::of(&key), flushed);
+    let sent_at = bench.now - 5;
+    assert_eq!(repeat(&mut bench, set(b"undone"), sent_at), (true, 0));
+    // Its own changes do not stop the rest of a transaction.
+    let both = Together::new(vec![set(b"first"), set(b"second")]);
+    let both = KeyCommand { key: Blob(key.clone()), op: Op::Together(both) };
+    let sent_at = bench.now;
+    assert_eq!(repeat(&mut bench, both, sent_at), (false, 1));
+    assert_eq!(bench.run("GET k"), "second");
 }

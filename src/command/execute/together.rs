@@ -26,6 +26,7 @@ impl Run<'_> {
         if !together.unchanged.iter().all(|(key, mark)| is_same(&key.0, &mark.0)) {
             return Ok(Reply::Absent);
         }
+        self.repeats = together.repeats;
         let mut replies = Vec::with_capacity(together.commands.len());
         let mut changes: HashMap<Bytes, Change> = HashMap::new();
         let mut bytes = 0;
@@ -40,7 +41,10 @@ impl Run<'_> {
         }
         self.changes.extend(changes.into_values());
         self.changes.sort_unstable_by_key(|change| change.version);
-        Ok(Reply::List(replies))
+        match together.is_single {
+            true => Ok(replies.pop().unwrap_or(Reply::Absent)),
+            false => Ok(Reply::List(replies)),
+        }
     }
 
     fn answer_bytes(&self, command: &KeyCommand) -> usize {

@@ -67,6 +67,7 @@ impl Batch {
             }
             Command::Help => self.ready(&Reply::Lines(help_lines())),
             Command::Many(_)
+            | Command::AwaitLease { .. }
             | Command::Multi
             | Command::Exec
             | Command::Discard

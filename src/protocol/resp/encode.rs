@@ -33,7 +33,7 @@ pub fn encode(version: RespVersion, reply: &Reply<'_>, out: &mut Vec<u8>) {
         Reply::Word(word) => simple(word, out),
         Reply::Pong => simple("PONG", out),
         Reply::Lines(lines) => text(version, &lines.join("\n"), out),
-        Reply::List(replies) => {
+        Reply::List(replies) | Reply::Line(replies) => {
             array_header(replies.len(), out);
             replies.iter().for_each(|reply| encode(version, reply, out));
         }

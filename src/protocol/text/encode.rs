@@ -27,6 +27,18 @@ pub fn encode(reply: &Reply<'_>, out: &mut Vec<u8>) {
             escape(bytes, out);
             out.push(b'\n');
         }
+        Reply::Line(replies) => {
+            for reply in replies {
+                encode(reply, out);
+                // The end of the line becomes the blank before the next word.
+                if let Some(end) = out.last_mut() {
+                    *end = b' ';
+                }
+            }
+            if let Some(end) = out.last_mut() {
+                *end = b'\n';
+            }
+        }
         Reply::List(replies) => {
             replies.iter().for_each(|reply| encode(reply, out));
             encode_end(replies.len() as u64, out);
@@ -97,6 +109,14 @@ mod tests {
         assert_eq!(encoded(Reply::Absent), "ERROR: Key not found\n");
         assert_eq!(encoded(Reply::Pong), "PONG\n");
         assert_eq!(encoded(Reply::Goodbye), "Goodbye!\n");
+    }
+
+    #[test]
+    fn what_belongs_on_one_line_is_one() {
+        assert_eq!(encoded(Reply::Line(vec![Reply::Word("BUSY")])), "BUSY\n");
+        let value = Reply::Bytes(b"two words\n".to_vec());
+        assert_eq!(encoded(Reply::Line(vec![Reply::Word("HIT"), value])), "HIT two words\\n\n");
+        assert_eq!(encoded(Reply::Line(vec![Reply::Word("HIT"), Reply::Value(b"")])), "HIT \n");
     }
 
     #[test]
