@@ -225,6 +225,7 @@ impl MemoryNode {
                 Reply::List(vec![Reply::Bytes(b"0".to_vec()), Reply::List(keys)])
             }
             Command::Size => Reply::Integer(self.keys().len() as i64),
+            Command::RandomKey => self.keys().first().map_or(Reply::Absent, bulk),
             Command::Flush => {
                 let version = self.clock.next(NOW);
                 Partition::all().for_each(|partition| self.shard.flush(partition, version));
@@ -265,7 +266,7 @@ impl MemoryNode {
                 }
                 Server::Info { .. } => Reply::Bytes(Vec::new()),
                 Server::ReadCopies(_) => Reply::Done,
-                Server::Hello(_) | Server::Client(_) | Server::Settings { .. } => Reply::Done,
+                Server::Hello(_) | Server::Client(_) | Server::Config(_) | Server::Shutdown => Reply::Done,
             },
         };
         protocol::encode(codec, &reply, &mut self.output);
@@ -364,6 +365,7 @@ fn the_specification_names_every_error() {
         Refusal::TooManyWaiting { waiting: 1 },
         Refusal::Incomplete { count: 1 },
         Refusal::Unknown,
+        Refusal::TooManyConnections,
         Invalid::NotInteger.into(),
         Invalid::Overflow.into(),
         Invalid::ExpireTime { command: "<command>".to_owned() }.into(),

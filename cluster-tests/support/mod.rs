@@ -13,6 +13,7 @@ pub mod load;
 pub mod network;
 pub mod node;
 pub mod ports;
+pub mod resp;
 
 use std::time::Duration;
 use std::time::Instant;

@@ -77,6 +77,7 @@ impl Network {
             peer: peer(number),
             join: (1..=self.count).filter(|other| *other != number).map(peer).collect(),
             namespace: Some(self.place(number)),
+            files_max: None,
             more: Vec::new(),
         }
     }

@@ -33,6 +33,8 @@ pub struct Plan {
     pub join: Vec<SocketAddr>,
     /// The network namespace that it runs in, if not in this one.
     pub namespace: Option<String>,
+    /// How many files it may open, if that is less than usual.
+    pub files_max: Option<u32>,
     pub more: Vec<String>,
 }
 
@@ -47,6 +49,7 @@ impl Plan {
             peer: at(ports.peer),
             join,
             namespace: None,
+            files_max: None,
             more: Vec::new(),
         }
     }
@@ -79,6 +82,12 @@ impl Node {
         let binary =
             std::env::var("CACHEGOPHER_BIN").unwrap_or_else(|_| env!("CARGO_BIN_EXE_cachegopher").to_owned());
         let mut command = match &plan.namespace {
+            None if plan.files_max.is_some() => {
+                let mut command = Command::new("sh");
+                let limit = plan.files_max.unwrap_or_default();
+                command.args(["-c", &format!("ulimit -n {limit} && exec \"$0\" \"$@\""), &binary]);
+                command
+            }
             // It replaces itself with the node, which so has the process id that we know.
             Some(namespace) => {
                 let mut command = Command::new("ip");

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use cachegopher::node::Node;
+use cachegopher::node::settings::LogControl;
 use cachegopher::node::settings::LogFormat;
 use cachegopher::node::settings::RawSettings;
 use cachegopher::node::settings::Settings;
@@ -41,8 +42,9 @@ fn main() -> ExitCode {
     }
 }
 
-fn serve(settings: Settings) -> Result<(), String> {
-    start_log(&settings)?;
+fn serve(mut settings: Settings) -> Result<(), String> {
+    settings.log_control = start_log(&settings)?;
+    cachegopher::node::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
@@ -52,9 +54,11 @@ fn serve(settings: Settings) -> Result<(), String> {
         let mut terminate = signal(SignalKind::terminate()).map_err(failed)?;
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut node = Node::start(settings).await.map_err(|error| error.to_string())?;
+        let asked = node.shutdown_asked();
         let reason = tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
+            () = asked => None,
             failure = node.failure() => Some(failure.to_string()),
         };
         match reason {
@@ -73,14 +77,33 @@ fn serve(settings: Settings) -> Result<(), String> {
     result
 }
 
-fn start_log(settings: &Settings) -> Result<(), String> {
-    // The actor library's own spans say nothing that ours do not.
-    let filter = EnvFilter::try_new(format!("ractor=off,{}", settings.log))
-        .map_err(|error| format!("log is {:?}, but must be a filter: {error}", settings.log))?;
+fn start_log(settings: &Settings) -> Result<LogControl, String> {
+    let filter = filter(&settings.log)?;
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     match settings.log_format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().flatten_event(true).init(),
+        LogFormat::Text => {
+            let log = log.with_ansi(false).with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Ok(control(move |filter| handle.reload(filter)))
+        }
+        LogFormat::Json => {
+            let log = log.json().flatten_event(true).with_filter_reloading();
+            let handle = log.reload_handle();
+            log.init();
+            Ok(control(move |filter| handle.reload(filter)))
+        }
     }
-    Ok(())
+}
+
+fn control<E: std::fmt::Display>(
+    reload: impl Fn(EnvFilter) -> Result<(), E> + Send + Sync + 'static,
+) -> LogControl {
+    LogControl::new(move |text| reload(filter(text)?).map_err(|error| error.to_string()))
+}
+
+fn filter(text: &str) -> Result<EnvFilter, String> {
+    // The actor library's own spans say nothing that ours do not.
+    EnvFilter::try_new(format!("ractor=off,{text}"))
+        .map_err(|error| format!("log is {text:?}, but must be a filter: {error}"))
 }

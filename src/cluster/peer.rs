@@ -95,6 +95,11 @@ pub enum Request {
         /// The key.
         key: Blob,
     },
+    /// Choose one of the keys that you serve.
+    Choose {
+        /// Named by the answer.
+        id: u64,
+    },
 }
 
 /// What the node that accepted says.
@@ -142,6 +147,8 @@ pub enum Response {
         id: u64,
         /// How many keys.
         keys: u64,
+        /// How many of them expire.
+        expiring: u64,
     },
     /// The answer to [`Request::AwaitLease`].
     LeaseOver {
@@ -149,6 +156,13 @@ pub enum Response {
         id: u64,
         /// It has not ended, but too many wait already.
         is_full: bool,
+    },
+    /// The answer to [`Request::Choose`].
+    Chosen {
+        /// Of the request.
+        id: u64,
+        /// The key; none: there is none.
+        key: Option<Blob>,
     },
 }
 
@@ -408,6 +422,7 @@ mod tests {
             Request::Flush { id: 4 },
             Request::Size { id: 5 },
             Request::AwaitLease { id: 6, key: Blob(key()) },
+            Request::Choose { id: 7 },
         ]
     }
 
@@ -427,8 +442,9 @@ mod tests {
             Response::Applied { number: 2 },
             Response::Scanned { id: 3, keys: vec![Blob(key())], next: Some(ScanPosition::START) },
             Response::Flushed { id: 4, partitions: PartitionSet::full() },
-            Response::Sized { id: 5, keys: 1 },
+            Response::Sized { id: 5, keys: 9, expiring: 1 },
             Response::LeaseOver { id: 6, is_full: false },
+            Response::Chosen { id: 7, key: Some(Blob(key())) },
         ]
     }
 
@@ -439,16 +455,18 @@ mod tests {
     #[test]
     fn frames_are_byte_for_byte_as_the_specification_shows_them() {
         let spec = include_str!("../../proto-spec/peer.md");
-        let [_, forward, _, pull, _, _, scan, flush, size, lease] = &requests()[..] else {
-            panic!("ten requests")
+        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose] = &requests()[..] else {
+            panic!("eleven requests")
         };
         let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
-        let [_, refused, version, _, _, forwarded, applied, scanned, _, sized, over] = &responses()[..]
+        let [_, refused, version, _, _, forwarded, applied, scanned, _, sized, over, chosen] =
+            &responses()[..]
         else {
-            panic!("eleven responses")
+            panic!("twelve responses")
         };
-        let frames = [forward, &stream, pull, scan, flush, size, lease].map(encode).into_iter();
-        let frames = frames.chain([refused, version, forwarded, applied, scanned, sized, over].map(encode));
+        let frames = [forward, &stream, pull, scan, flush, size, lease, choose].map(encode).into_iter();
+        let frames =
+            frames.chain([refused, version, forwarded, applied, scanned, sized, over, chosen].map(encode));
         let lines = frames.map(|frame| format!("`{}`", hex(&frame)));
         let missing: Vec<String> = lines.filter(|line| !spec.contains(line)).collect();
         assert!(missing.is_empty(), "proto-spec/peer.md does not show:\n{}", missing.join("\n"));
@@ -517,7 +535,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400), tag in 0..9_u8) {
+        fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400), tag in 0..12_u8) {
             let mut framed = BytesMut::new();
             framed.put_u32(body.len() as u32 + 1);
             framed.put_u8(tag);
@@ -529,7 +547,7 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_never_panics(which in 0..8_usize, at: prop::sample::Index, bit in 0..8_u8) {
+        fn a_flipped_bit_never_panics(which in 0..11_usize, at: prop::sample::Index, bit in 0..8_u8) {
             let mut frame = BytesMut::from(&encode(&requests()[which])[..]);
             let at = at.index(frame.len());
             frame[at] ^= 1 << bit;

@@ -6,11 +6,15 @@
 //! that has pulled the partition and does not show as such yet: a pull and the changes that follow it
 //! leave no gap. A node that is not served without a gap is not told that its pull is complete.
 
+mod keys;
+
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
+
+pub use keys::Served;
 
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
@@ -388,11 +392,6 @@ impl Serving {
     /// The figures of the store.
     pub fn stats(&self) -> ShardStats {
         self.store.stats()
-    }
-
-    /// How many keys there are in the partitions that the node serves.
-    pub fn keys_served(&self) -> usize {
-        self.primary.iter().map(|partition| self.store.len_of(partition)).sum()
     }
 
     fn has(&self, partition: Partition) -> bool {

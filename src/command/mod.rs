@@ -4,11 +4,13 @@
 //! about keys are carried out by the shards of the keys' partitions ([`execute`]); those about
 //! several keys are cut into [`KeyCommand`]s and their replies gathered; the rest is the node's.
 
+pub mod client;
 mod cluster;
 mod codec;
 mod describe;
 mod execute;
 mod glob;
+mod help;
 mod key;
 mod lease;
 mod many;
@@ -48,6 +50,7 @@ pub use many::Many;
 pub use parse::parse;
 pub use parse::parse_integer;
 pub use parse::printable;
+pub use parse::verb_of;
 pub use plain::Plain;
 pub use refusal::Invalid;
 pub use refusal::Refusal;
@@ -99,6 +102,8 @@ pub enum Command {
     },
     /// How many keys the cluster has.
     Size,
+    /// Any key of the cluster.
+    RandomKey,
     /// Deletes all keys of the cluster.
     Flush,
     /// About the connection or the node.

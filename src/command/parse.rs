@@ -1,6 +1,7 @@
 //! Words become a command. Relative expiries become absolute here, so that what travels to another
 //! node, or waits for one, means the same when it arrives.
 
+pub(in crate::command) mod client;
 pub(in crate::command) mod cluster;
 pub(in crate::command) mod expiry;
 pub(in crate::command) mod key;
@@ -26,21 +27,24 @@ use crate::time::Timestamp;
 ///
 /// They are none; in the words of Redis where Redis would refuse them too.
 pub fn parse(words: &[Bytes], now: Timestamp, entry_bytes_max: usize) -> Result<Command, Refusal> {
-    let Some((name, arguments)) = words.split_first() else {
-        return Err(Refusal::UnknownCommand { name: String::new() });
-    };
-    let Some(verb) = Verb::find(name) else {
-        return Err(Refusal::UnknownCommand { name: printable(name) });
-    };
-    if !verb.takes(words.len()) {
-        return Err(verb.word_count());
-    }
-    verb.parse(arguments, now, entry_bytes_max)
+    verb_of(words)?.parse_words(words, now, entry_bytes_max)
+}
+
+/// The command that the first of the words names.
+///
+/// # Errors
+///
+/// It names none.
+pub fn verb_of(words: &[Bytes]) -> Result<&'static Verb, Refusal> {
+    let name = words.first().map(|name| &name[..]).unwrap_or_default();
+    Verb::find(name).ok_or_else(|| Refusal::UnknownCommand { name: printable(name) })
 }
 
 /// The arguments of a command, taken one by one.
 pub(in crate::command) struct Words<'a> {
     verb: &'static Verb,
+    /// The part of the command that was named, as it was written.
+    part: &'a [u8],
     rest: &'a [Bytes],
     pub(super) now: Timestamp,
     entry_bytes_max: usize,
@@ -53,7 +57,7 @@ impl<'a> Words<'a> {
         now: Timestamp,
         entry_bytes_max: usize,
     ) -> Self {
-        Self { verb, rest, now, entry_bytes_max }
+        Self { verb, part: &[], rest, now, entry_bytes_max }
     }
 
     fn len(&self) -> usize {
@@ -117,12 +121,12 @@ impl<'a> Words<'a> {
     /// The name of a part of a command, such as the ID of CLIENT ID, in capitals, and how many words
     /// follow it.
     fn subcommand(&mut self) -> Result<(String, usize), Refusal> {
-        let word = self.word()?;
-        Ok((printable(&word).to_ascii_uppercase(), self.len()))
+        self.part = self.next().ok_or_else(|| self.verb.word_count())?;
+        Ok((printable(self.part).to_ascii_uppercase(), self.len()))
     }
 
-    fn no_subcommand(&self, name: &str) -> Refusal {
-        Invalid::Subcommand { command: self.verb.name(), name: name.to_ascii_lowercase() }.into()
+    fn no_subcommand(&self) -> Refusal {
+        Invalid::Subcommand { command: self.verb.name(), name: printable(self.part) }.into()
     }
 
     /// The refusal of a part of a command with too few or too many words.

@@ -69,6 +69,9 @@ pub enum Refusal {
         /// How many were listed.
         count: u64,
     },
+    /// A node has as many clients as it may have; the connection is closed.
+    #[error("max number of clients reached")]
+    TooManyConnections,
     /// The reply would be longer than a node may hold for one client; a reading command changed nothing.
     #[error("the reply is longer than the limit of {bytes_max} bytes")]
     ReplyTooLong {
@@ -201,9 +204,39 @@ pub enum Invalid {
          Are you sure your configuration is correct?"
     )]
     NoPassword,
-    /// A name of a client with blanks in it.
-    #[error("Client names cannot contain spaces, newlines or special characters.")]
-    ClientName,
+    /// A name of a client, or of its library, with blanks in it.
+    #[error("{what} cannot contain spaces, newlines or special characters.")]
+    ClientName {
+        /// Which name.
+        what: &'static str,
+    },
+    /// CLIENT KILL with the address of no connection.
+    #[error("No such client")]
+    NoClient,
+    /// A kind of client that does not exist.
+    #[error("Unknown client type '{kind}'")]
+    ClientType {
+        /// As the client wrote it: printable, shortened.
+        kind: String,
+    },
+    /// CLIENT LIST with what cannot be the number of a connection.
+    #[error("Invalid client ID")]
+    ClientId,
+    /// CLIENT KILL with what cannot be the number of a connection.
+    #[error("client-id should be greater than 0")]
+    ClientIdNotPositive,
+    /// There is one user.
+    #[error("No such user '{name}'")]
+    NoUser {
+        /// As the client wrote it: printable, shortened.
+        name: String,
+    },
+    /// CLIENT SETINFO with something else than a library's name and version.
+    #[error("Unrecognized option '{option}'")]
+    UnrecognizedOption {
+        /// As the client wrote it: printable, shortened.
+        option: String,
+    },
     /// COMMAND GETKEYS with a command that does not exist.
     #[error("Invalid command specified")]
     NoCommand,
@@ -260,12 +293,33 @@ pub enum Invalid {
     /// A command that cannot be part of a transaction.
     #[error("Command not allowed inside a transaction")]
     NotInMulti,
-    /// A setting that cannot be changed while the node runs.
-    #[error("CONFIG SET failed (possibly related to argument '{name}') - can't set immutable config")]
-    Immutable {
+    /// A setting that cannot be given that value; no setting was changed.
+    #[error("CONFIG SET failed (possibly related to argument '{name}') - {reason}")]
+    Setting {
+        /// As the client wrote it: printable, shortened.
+        name: String,
+        /// Why.
+        reason: String,
+    },
+    /// A setting that does not exist; no setting was changed.
+    #[error("Unknown option or number of arguments for CONFIG SET - '{name}'")]
+    UnknownSetting {
         /// As the client wrote it: printable, shortened.
         name: String,
     },
+    /// CONFIG REWRITE: a node does not write its settings anywhere.
+    #[error("The server is running without a config file")]
+    NoConfigFile,
+    /// DEBUG, which would let a client stop the node.
+    #[error(
+        "DEBUG command not allowed. If the enable-debug-command option is set to \"local\", you can run it \
+         from a local connection, otherwise you need to set this option in the configuration file, and then \
+         restart the server."
+    )]
+    NoDebug,
+    /// SHUTDOWN ABORT while the node does not end, or when that cannot be taken back.
+    #[error("No shutdown in progress.")]
+    NoShutdown,
 }
 
 impl Invalid {
@@ -299,7 +353,13 @@ impl Invalid {
             | Self::VersionNotInteger
             | Self::HelloOption { .. }
             | Self::NoPassword
-            | Self::ClientName
+            | Self::ClientName { .. }
+            | Self::NoClient
+            | Self::ClientType { .. }
+            | Self::ClientId
+            | Self::ClientIdNotPositive
+            | Self::NoUser { .. }
+            | Self::UnrecognizedOption { .. }
             | Self::NoCommand
             | Self::WordCountSpecified
             | Self::NoKeys
@@ -313,7 +373,11 @@ impl Invalid {
             | Self::NoMulti { .. }
             | Self::WatchInMulti
             | Self::NotInMulti
-            | Self::Immutable { .. } => "ERR",
+            | Self::Setting { .. }
+            | Self::UnknownSetting { .. }
+            | Self::NoConfigFile
+            | Self::NoDebug
+            | Self::NoShutdown => "ERR",
         }
     }
 }

@@ -2,6 +2,8 @@
 
 use bytes::Bytes;
 
+use crate::command::client::Client;
+
 /// About the connection or the node.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Server {
@@ -19,10 +21,9 @@ pub enum Server {
         sections: Vec<String>,
     },
     /// Settings, as Redis names them.
-    Settings {
-        /// Those that match one of these.
-        patterns: Vec<Bytes>,
-    },
+    Config(Config),
+    /// The node hands over and ends.
+    Shutdown,
     /// The node's clock.
     Time,
     /// Which scripts are known.
@@ -43,23 +44,15 @@ pub struct Hello {
     pub name: Option<Bytes>,
 }
 
-/// About connections.
+/// About settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Client {
-    /// The number of this one.
-    Id,
-    /// What is known of this one.
-    Info,
-    /// What is known of this one, as of a list.
-    List,
-    /// What this one is called.
-    Name,
-    /// What to call this one.
-    SetName(Bytes),
-    /// The library that uses this one.
-    SetLibrary(Bytes),
-    /// The version of that library.
-    SetLibraryVersion(Bytes),
+pub enum Config {
+    /// Those whose names match one of these patterns.
+    Get(Vec<Bytes>),
+    /// Gives settings, named in small letters, other values: all of them or none.
+    Set(Vec<(String, Bytes)>),
+    /// Figures are counted from zero again.
+    ResetStatistics,
 }
 
 /// About commands.
@@ -72,9 +65,26 @@ pub enum About {
     /// How many there are.
     Count,
     /// What they are called.
-    Names,
+    Names(NameFilter),
     /// What these do; none named: all of them.
     Documentation(Vec<String>),
     /// The keys among the words of a request.
     Keys(Vec<Bytes>),
+    /// As above, and what is done with each.
+    KeysAndFlags(Vec<Bytes>),
+    /// The parts of a command, for a human reader.
+    Parts(&'static str),
+}
+
+/// Which commands are meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NameFilter {
+    /// All.
+    All,
+    /// Those of a module: there are none.
+    Module,
+    /// Those of a category, such as `read`.
+    Category(String),
+    /// Those whose name matches.
+    Pattern(Bytes),
 }

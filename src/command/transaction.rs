@@ -17,6 +17,7 @@ use crate::command::Op;
 use crate::command::Refusal;
 use crate::command::Reply;
 use crate::command::Together;
+use crate::command::client::Client;
 use crate::command::help_lines;
 use crate::command::server::Server;
 use crate::store::Blob;
@@ -189,6 +190,7 @@ fn is_part(command: &Command) -> bool {
         | Command::Keys { .. }
         | Command::Scan { .. }
         | Command::Size
+        | Command::RandomKey
         | Command::Flush
         | Command::Cluster(_)
         | Command::Unwatch
@@ -200,15 +202,16 @@ fn is_part(command: &Command) -> bool {
         | Command::Ring
         | Command::Stats => true,
         Command::Server(server) => match server {
-            Server::Client(_)
-            | Server::About(_)
+            // It would take a part of the reply away.
+            Server::Client(client) => !matches!(client, Client::Reply(_)),
+            Server::About(_)
             | Server::Info { .. }
-            | Server::Settings { .. }
+            | Server::Config(_)
             | Server::Scripts { .. }
             | Server::ReadCopies(_)
             | Server::Time => true,
-            // It would change the protocol within a reply.
-            Server::Hello(_) | Server::Reset => false,
+            // They would change the protocol within a reply, or give none.
+            Server::Hello(_) | Server::Reset | Server::Shutdown => false,
         },
         Command::Multi | Command::Exec | Command::Discard | Command::Watch { .. } | Command::Exit => false,
     }

@@ -152,6 +152,8 @@ static TABLE: &[Verb] = &[
         .text("KEYS", 0, "all keys of the cluster"),
     row("SCAN", -2, "readonly", NO_KEY, "2.8.0", "generic", parse::key::scan, "Some keys of the cluster, and where to go on.")
         .with_tips("nondeterministic_output request_policy:special response_policy:special"),
+    row("RANDOMKEY", 1, "readonly", NO_KEY, "1.0.0", "generic", parse::key::randomkey, "Any key of the cluster.")
+        .with_tips("request_policy:all_shards response_policy:special nondeterministic_output"),
     row("DBSIZE", 1, "readonly fast", NO_KEY, "1.0.0", "server", parse::server::dbsize, "How many keys the cluster has.")
         .with_tips("request_policy:all_shards response_policy:agg_sum"),
     row("FLUSHALL", -1, "write", NO_KEY, "1.0.0", "server", parse::server::flushall, "Deletes all keys of the cluster.")
@@ -167,16 +169,18 @@ static TABLE: &[Verb] = &[
     row("SELECT", 2, "loading stale fast", NO_KEY, "1.0.0", "connection", parse::server::select, "Chooses database 0, the only one."),
     row("QUIT", -1, "loading stale fast", NO_KEY, "1.0.0", "connection", parse::server::exit, "Ends the connection."),
     row("RESET", 1, "loading stale fast", NO_KEY, "6.2.0", "connection", parse::server::reset, "Makes the connection as it was at its start."),
-    row("CLIENT", -2, "loading stale", NO_KEY, "2.4.0", "connection", parse::server::client, "About connections: ID, INFO, LIST, GETNAME, SETNAME, SETINFO, NO-EVICT, NO-TOUCH."),
+    row("CLIENT", -2, "loading stale", NO_KEY, "2.4.0", "connection", parse::client::client, "About connections: ID, INFO, LIST, GETNAME, SETNAME, SETINFO, KILL, REPLY, NO-EVICT."),
     row("READONLY", 1, "loading stale fast", NO_KEY, "3.0.0", "cluster", parse::cluster::readonly, "Lets the node's copies answer reads of the connection."),
     row("READWRITE", 1, "loading stale fast", NO_KEY, "3.0.0", "cluster", parse::cluster::readwrite, "Lets primaries alone answer, as at the start."),
     row("ASKING", 1, "fast", NO_KEY, "3.0.0", "cluster", parse::server::nothing, "Accepted and without effect: nobody is told to ask elsewhere once."),
     row("CLUSTER", -2, "loading stale", NO_KEY, "3.0.0", "cluster", parse::cluster::cluster, "About slots and nodes: INFO, MYID, NODES, SLOTS, SHARDS, LINKS, KEYSLOT, COUNTKEYSINSLOT, GETKEYSINSLOT, COUNT-FAILURE-REPORTS."),
-    row("COMMAND", -1, "loading stale", NO_KEY, "2.8.13", "server", parse::server::command, "This table: COUNT, DOCS, GETKEYS, INFO, LIST."),
+    row("COMMAND", -1, "loading stale", NO_KEY, "2.8.13", "server", parse::server::command, "This table: COUNT, DOCS, GETKEYS, GETKEYSANDFLAGS, INFO, LIST."),
     row("INFO", -1, "loading stale", NO_KEY, "1.0.0", "server", parse::server::info, "Figures of the node.")
         .with_tips("nondeterministic_output request_policy:all_shards response_policy:special"),
-    row("CONFIG", -2, "admin loading stale", NO_KEY, "2.0.0", "server", parse::server::config, "CONFIG GET: settings as Redis names them."),
+    row("CONFIG", -2, "admin loading stale", NO_KEY, "2.0.0", "server", parse::server::config, "Settings as Redis names them: GET, SET, RESETSTAT."),
     row("TIME", 1, "loading stale fast", NO_KEY, "2.6.0", "server", parse::server::time, "The node's clock: seconds and microseconds."),
+    row("SHUTDOWN", -1, "admin loading stale", NO_KEY, "1.0.0", "server", parse::server::shutdown, "Hands everything over, then ends the node."),
+    row("DEBUG", -2, "admin loading stale", NO_KEY, "1.0.0", "server", parse::server::debug, "Refused."),
     row("FUNCTION", -2, "write", NO_KEY, "7.0.0", "scripting", parse::server::function, "FUNCTION FLUSH, which does nothing: there are no functions."),
     row("EVAL", -3, "movablekeys", NO_KEY, "2.6.0", "scripting", parse::script::eval, "Runs a script that is known by its text."),
     row("EVALSHA", -3, "movablekeys", NO_KEY, "2.6.0", "scripting", parse::script::evalsha, "Runs a script that is known by its SHA1."),
@@ -294,6 +298,28 @@ impl Verb {
         Invalid::WordCount { command: self.name.to_ascii_lowercase() }.into()
     }
 
+    /// Its place in the table: figures about commands are kept by it.
+    pub fn index(&'static self) -> usize {
+        (std::ptr::from_ref(self).addr() - TABLE.as_ptr().addr()) / size_of::<Self>()
+    }
+
+    /// The command that these words make it, its name the first of them.
+    ///
+    /// # Errors
+    ///
+    /// There are too few or too many, or they are none of this command.
+    pub fn parse_words(
+        &'static self,
+        words: &[Bytes],
+        now: Timestamp,
+        entry_bytes_max: usize,
+    ) -> Result<Command, Refusal> {
+        match words.get(1..) {
+            Some(arguments) if self.takes(words.len()) => self.parse(arguments, now, entry_bytes_max),
+            Some(_) | None => Err(self.word_count()),
+        }
+    }
+
     /// The command that these arguments make it. Their number is checked where it depends on others.
     ///
     /// # Errors
@@ -346,7 +372,8 @@ mod tests {
 
     #[test]
     fn every_command_is_found_by_its_name_in_any_case_and_is_there_once() {
-        for verb in Verb::all() {
+        for (index, verb) in Verb::all().enumerate() {
+            assert_eq!(verb.index(), index);
             assert_eq!(Verb::find(verb.name().as_bytes()), Some(verb));
             assert_eq!(Verb::find(verb.name().to_lowercase().as_bytes()), Some(verb));
             assert_eq!(Verb::all().filter(|other| other.name == verb.name).count(), 1, "{verb:?}");

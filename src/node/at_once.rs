@@ -21,8 +21,8 @@ pub struct AtOnce<'a> {
 
 impl<'a> AtOnce<'a> {
     /// For requests of now.
-    pub fn new(context: &'a Context) -> Self {
-        Self { context, now: context.clocks.now(), wall: context.clocks.wall(), held: None }
+    pub fn new(context: &'a Context, now: Moment) -> Self {
+        Self { context, now, wall: context.clocks.wall(), held: None }
     }
 
     /// Carries out a request and appends the reply. False: it is too large, its shard is not here or not

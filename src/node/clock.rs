@@ -37,8 +37,13 @@ impl Clocks {
 
     /// The wall clock.
     pub fn wall(&self) -> Timestamp {
+        Timestamp::from_millis(self.wall_micros() / 1_000)
+    }
+
+    /// The wall clock, in microseconds since the Unix epoch.
+    pub fn wall_micros(&self) -> u64 {
         let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Timestamp::from_millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+        u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
     }
 }
 

@@ -276,9 +276,19 @@ fn tags(nodes: impl IntoIterator<Item = NodeId>) -> Vec<(u32, NodeId)> {
     tags
 }
 
+/// Keys that are served.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Size {
+    /// How many.
+    pub keys: u64,
+    /// How many of them expire.
+    pub expiring: u64,
+}
+
 /// How many keys this node serves.
-pub async fn size_here(context: &Context) -> u64 {
-    report::store_figures(context).await.1 as u64
+pub async fn size_here(context: &Context) -> Size {
+    let served = report::store_figures(context).await.1;
+    Size { keys: served.keys as u64, expiring: served.expiring as u64 }
 }
 
 /// How many keys there are. While a node cannot be reached it is tried again.
@@ -286,33 +296,101 @@ pub async fn size_here(context: &Context) -> u64 {
 /// # Errors
 ///
 /// [`Refusal::Incomplete`]: a node could not be reached for too long.
-pub async fn size(context: &Arc<Context>, scope: Scope) -> Result<u64, Refusal> {
+pub async fn size(context: &Arc<Context>, scope: Scope) -> Result<Size, Refusal> {
+    let sizes = sizes(context, scope).await?;
+    Ok(sizes.iter().fold(Size::default(), |sum, (_, size)| Size {
+        keys: sum.keys + size.keys,
+        expiring: sum.expiring + size.expiring,
+    }))
+}
+
+/// As above, by node.
+async fn sizes(context: &Arc<Context>, scope: Scope) -> Result<Vec<(NodeId, Size)>, Refusal> {
     let deadline = Instant::now() + context.settings.failover_wait_max;
     loop {
         let view = context.current_view();
-        let (mut sum, mut is_complete) = (0, true);
+        let (mut sizes, mut is_complete) = (Vec::new(), true);
         for node in nodes_in(scope, &view) {
-            let keys = match node == view.me() {
+            let size = match node == view.me() {
                 true => Some(size_here(context).await),
                 false => size_there(context, node).await,
             };
-            is_complete &= keys.is_some();
-            sum += keys.unwrap_or_default();
+            match size {
+                Some(size) => sizes.push((node, size)),
+                None => is_complete = false,
+            }
         }
         if is_complete {
-            return Ok(sum);
+            return Ok(sizes);
         }
         if Instant::now() >= deadline {
-            return Err(Refusal::Incomplete { count: sum });
+            return Err(Refusal::Incomplete { count: sizes.iter().map(|(_, size)| size.keys).sum() });
         }
         tokio::time::sleep(RETRY_AFTER).await;
     }
 }
 
-async fn size_there(context: &Context, node: NodeId) -> Option<u64> {
+async fn size_there(context: &Context, node: NodeId) -> Option<Size> {
     let link = context.peers.find(node)?.link()?;
     match timeout_at(Instant::now() + STEP_WAIT_MAX, link.ask(|id| Request::Size { id })).await {
-        Ok(Ok(Response::Sized { keys, .. })) => Some(keys),
+        Ok(Ok(Response::Sized { keys, expiring, .. })) => Some(Size { keys, expiring }),
+        Ok(Ok(_) | Err(_)) | Err(_) => None,
+    }
+}
+
+/// One of the keys that this node serves; none: there are none, or hardly any that have not expired.
+pub async fn any_key_here(context: &Context) -> Option<Bytes> {
+    let mut found = Vec::new();
+    for shard in &context.shards {
+        let (reply, answer) = oneshot::channel();
+        shard.cast(shard::Message::Choose { random: rand::random(), reply });
+        // A shard that fails meanwhile is empty afterwards.
+        found.extend(answer.await.ok().flatten());
+    }
+    chosen(found)
+}
+
+/// One of several, each with its weight.
+fn chosen<T>(weighted: Vec<(T, u64)>) -> Option<T> {
+    let sum = weighted.iter().map(|(_, weight)| weight).sum();
+    let mut skipped = rand::random::<u64>().checked_rem(sum)?;
+    let is_it = |(_, weight): &(T, u64)| match skipped.checked_sub(*weight) {
+        Some(rest) => {
+            skipped = rest;
+            false
+        }
+        None => true,
+    };
+    weighted.into_iter().find(is_it).map(|(item, _)| item)
+}
+
+/// Any key, each as likely as another; none: there is none, or hardly any that has not
+/// expired.
+///
+/// # Errors
+///
+/// [`Refusal::Incomplete`]: a node could not be reached for too long.
+pub async fn any_key(context: &Arc<Context>, scope: Scope) -> Result<Option<Bytes>, Refusal> {
+    let mut sizes = sizes(context, scope).await?;
+    // Another node where what one has is all expired.
+    loop {
+        let weighted = sizes.iter().map(|(node, size)| (*node, size.keys)).collect();
+        let Some(node) = chosen(weighted) else { return Ok(None) };
+        let key = match node == context.current_view().me() {
+            true => any_key_here(context).await,
+            false => any_key_there(context, node).await,
+        };
+        match key {
+            Some(key) => return Ok(Some(key)),
+            None => sizes.retain(|(tried, _)| *tried != node),
+        }
+    }
+}
+
+async fn any_key_there(context: &Context, node: NodeId) -> Option<Bytes> {
+    let link = context.peers.find(node)?.link()?;
+    match timeout_at(Instant::now() + STEP_WAIT_MAX, link.ask(|id| Request::Choose { id })).await {
+        Ok(Ok(Response::Chosen { key, .. })) => key.map(|key| key.0),
         Ok(Ok(_) | Err(_)) | Err(_) => None,
     }
 }
@@ -388,6 +466,15 @@ mod tests {
         assert_eq!(ClusterCursor::from_raw(0), ClusterCursor { tag: 0, position: ScanPosition::START });
         // Beyond all nodes.
         assert!(ClusterCursor::from_raw(u64::MAX).tag > 1 << NAME_BITS);
+    }
+
+    #[test]
+    fn what_weighs_nothing_is_never_chosen_and_all_else_is() {
+        assert_eq!(chosen::<u8>(Vec::new()), None);
+        assert_eq!(chosen(vec![('a', 0)]), None);
+        let chosen: BTreeSet<char> =
+            (0..200).filter_map(|_| chosen(vec![('a', 1), ('b', 0), ('c', 2)])).collect();
+        assert_eq!(chosen, BTreeSet::from(['a', 'c']));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 //! replies are written with one call. The next input is read when this one is answered, so a client
 //! that does not read its replies holds up nobody but itself.
 
+mod alone;
 mod batch;
 mod transaction;
 
@@ -30,14 +31,15 @@ use crate::command::Admitted;
 use crate::command::Codec;
 use crate::command::Command;
 use crate::command::KeyCommand;
+use crate::command::Plain;
 use crate::command::Refusal;
 use crate::command::Reply;
+use crate::command::Verb;
+use crate::command::client;
 use crate::command::server::Server;
 use crate::node::at_once::AtOnce;
 use crate::node::buffers;
-use crate::node::cluster_query;
-use crate::node::cluster_wide;
-use crate::node::cluster_wide::Listing;
+use crate::node::clients::Client;
 use crate::node::connection::batch::Batch;
 use crate::node::connection::batch::Item;
 use crate::node::connection::batch::Last;
@@ -45,12 +47,9 @@ use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::context::HangUp;
 use crate::node::gather;
-use crate::node::info;
-use crate::node::lease;
 use crate::node::net::TcpStream;
 use crate::node::redirect;
 use crate::node::redirect::Scope;
-use crate::node::report;
 use crate::node::session::Session;
 use crate::protocol;
 use crate::protocol::Request;
@@ -59,6 +58,7 @@ use crate::protocol::resp::RespDecoder;
 use crate::protocol::resp::RespLimits;
 use crate::protocol::text;
 use crate::protocol::text::TextDecoder;
+use crate::time::Moment;
 
 /// Commands that are carried out together.
 const BATCH_MAX: usize = 1_024;
@@ -73,9 +73,10 @@ const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// What comes next in the input.
 enum Next {
-    Command(Command),
+    Command(&'static Verb, Command),
     /// It is answered already.
     Answered(Bytes),
+    Refused(Option<&'static Verb>, Bytes),
     Broken(Bytes),
     /// Nothing complete.
     Nothing,
@@ -84,8 +85,9 @@ enum Next {
 /// One client.
 pub struct Connection {
     context: Arc<Context>,
-    socket: TcpStream,
+    // Before the socket: a connection that its client sees closed is not there any more.
     session: Session,
+    socket: TcpStream,
     text: TextDecoder,
     resp: RespDecoder,
     input: BytesMut,
@@ -98,7 +100,7 @@ impl Connection {
         let limits = context.settings.text;
         let (remote, local) = (socket.peer_addr().ok(), socket.local_addr().ok());
         Self {
-            session: Session::new(scope, remote, local, context.clocks.now()),
+            session: Session::new(Arc::clone(&context), scope, remote, local),
             text: TextDecoder::new(limits),
             resp: RespDecoder::new(RespLimits::for_entries_of(limits.entry_bytes_max)),
             input: BytesMut::new(),
@@ -106,6 +108,11 @@ impl Connection {
             context,
             socket,
         }
+    }
+
+    /// The connection, as others see it.
+    pub fn client(&self) -> &Arc<Client> {
+        self.session.client()
     }
 
     /// Serves the client until it goes, misbehaves, or the node hangs up.
@@ -157,6 +164,9 @@ impl Connection {
             let is_stopping = news.has_changed().unwrap_or(true) && news.borrow_and_update().is_stopping;
             return if is_stopping { Poll::Ready(Ok(0)) } else { Poll::Pending };
         }
+        if let Poll::Ready(Ok(bytes)) = &read {
+            self.client().usage.has_read(*bytes);
+        }
         read
     }
 
@@ -180,12 +190,15 @@ impl Connection {
             self.output = buffers::take_output();
         }
         loop {
-            if !self.run_plain() {
+            let now = self.session.begins(self.input.len());
+            if !self.run_plain(now) {
+                self.session.ends(self.input.len());
                 self.write().await?;
                 continue;
             }
             let before = self.next_codec();
             let Some(batch) = self.next_batch() else {
+                self.session.ends(self.input.len());
                 // Blank lines may stand before a request in the other protocol.
                 if self.next_codec() != before {
                     continue;
@@ -193,35 +206,64 @@ impl Connection {
                 self.write().await?;
                 return Ok(true);
             };
-            let codec = batch.codec;
-            self.answer(codec, batch.items, batch.commands).await;
-            match batch.last {
-                Last::Nothing => {}
-                Last::Broken(reply) => {
-                    self.output.extend_from_slice(&reply);
-                    self.write().await?;
-                    return Ok(false);
-                }
-                Last::Alone(Command::Exit) => {
-                    protocol::encode(codec, &Reply::Goodbye, &mut self.output);
-                    self.write().await?;
-                    return Ok(false);
-                }
-                Last::Alone(command) => self.answer_alone(codec, command).await?,
-            }
+            let goes_on = self.answer(batch).await?;
+            self.session.ends(self.input.len());
             self.write().await?;
+            if !goes_on || self.client().is_ended() {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Carries a batch out. False: it is the last one.
+    async fn answer(&mut self, batch: Batch) -> io::Result<bool> {
+        let Batch { codec, items, commands, last } = batch;
+        let is_wanted = self.session.wants_replies();
+        let start = self.output.len();
+        self.answer_items(codec, items, commands).await;
+        if !is_wanted {
+            self.output.truncate(start);
+        }
+        let start = self.output.len();
+        match last {
+            Last::Nothing => Ok(true),
+            Last::Broken(reply) => {
+                self.session.rejects(None, codec, &reply);
+                self.output.extend_from_slice(&reply);
+                Ok(false)
+            }
+            Last::Alone(_, Command::Exit) => {
+                protocol::encode(codec, &Reply::Goodbye, &mut self.output);
+                Ok(false)
+            }
+            Last::Alone(_, Command::Server(Server::Shutdown)) => {
+                self.shut_down().await;
+                Ok(false)
+            }
+            Last::Alone(verb, command) => {
+                let is_about_replies =
+                    matches!(command, Command::Server(Server::Client(client::Client::Reply(_))));
+                self.answer_alone(codec, command).await?;
+                // Nothing, where it was written as it came.
+                self.session.answers(verb, codec, self.output.get(start..).unwrap_or_default());
+                let is_wanted = if is_about_replies { self.session.wants_all() } else { is_wanted };
+                if !is_wanted {
+                    self.output.truncate(start);
+                }
+                Ok(true)
+            }
         }
     }
 
     /// Carries out the plain requests at the start of the input. False: there may be more, but there are
     /// as many replies as are written together.
-    fn run_plain(&mut self) -> bool {
+    fn run_plain(&mut self, now: Moment) -> bool {
         let is_between = self.text.is_between_lines() && self.resp.is_between_requests();
         if !is_between || !self.session.takes_plain() {
             return true;
         }
         let (limits, resp_codec) = (self.context.settings.text, self.session.codec());
-        let (mut used, mut count) = (0, 0);
+        let (mut used, mut gets, mut sets) = (0, 0, 0);
         let mut at_once = None;
         while self.output.len() < PLAIN_REPLIES_BYTES_MAX {
             let rest = &self.input[used..];
@@ -230,16 +272,24 @@ impl Connection {
                 Some(_) | None => (Codec::Text, text::plain(limits, rest)),
             };
             let Some((request, bytes)) = found else { break };
-            let at_once = at_once.get_or_insert_with(|| AtOnce::new(&self.context));
+            let at_once = at_once.get_or_insert_with(|| AtOnce::new(&self.context, now));
+            let start = self.output.len();
             if !at_once.run(codec, &request, &mut self.output) {
                 break;
             }
+            match request {
+                Plain::Get { .. } => gets += 1,
+                Plain::Set { .. } => {
+                    sets += 1;
+                    self.session.answers_set(codec, &self.output[start..]);
+                }
+            }
             used += bytes;
-            count += 1;
         }
         drop(at_once);
         self.input.advance(used);
-        Counters::add(&self.context.counters.commands, count);
+        Counters::add(&self.context.counters.commands, gets + sets);
+        self.session.calls_plain(gets, sets);
         self.output.len() < PLAIN_REPLIES_BYTES_MAX
     }
 
@@ -247,20 +297,27 @@ impl Connection {
     fn next_batch(&mut self) -> Option<Batch> {
         let mut batch = Batch::new(self.next_codec()?);
         let mut bytes = 0;
-        while batch.items.len() < BATCH_MAX && batch.commands.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
+        let items_max = if self.session.skips_next() { 1 } else { BATCH_MAX };
+        while batch.items.len() < items_max && batch.commands.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {
             let before = self.input.len();
             let next = self.next_in(batch.codec);
             bytes += before - self.input.len();
             match next {
                 Next::Nothing => break,
-                Next::Command(command) => {
+                Next::Command(verb, command) => {
                     Counters::add(&self.context.counters.commands, 1);
-                    if !batch.add(command) {
+                    self.session.calls(verb);
+                    if !batch.add(verb, command) {
                         break;
                     }
                 }
                 Next::Answered(reply) => {
                     Counters::add(&self.context.counters.commands, 1);
+                    batch.items.push(Item::Ready(reply));
+                }
+                Next::Refused(verb, reply) => {
+                    Counters::add(&self.context.counters.commands, 1);
+                    self.session.rejects(verb, batch.codec, &reply);
                     batch.items.push(Item::Ready(reply));
                 }
                 Next::Broken(reply) => {
@@ -295,14 +352,18 @@ impl Connection {
     }
 
     fn next_line(&mut self) -> Next {
-        let parsed = match self.text.decode(&mut self.input) {
+        let entry_bytes_max = self.context.settings.text.entry_bytes_max;
+        let (verb, refusal) = match self.text.decode(&mut self.input) {
             Some(Request::Asked { verb, arguments }) => {
-                verb.parse(&arguments, self.context.clocks.wall(), self.context.settings.text.entry_bytes_max)
+                match verb.parse(&arguments, self.context.clocks.wall(), entry_bytes_max) {
+                    Ok(command) => return Next::Command(verb, command),
+                    Err(refusal) => (Some(verb), refusal),
+                }
             }
-            Some(Request::Refused(refusal)) => Err(refusal),
+            Some(Request::Refused(refusal)) => (None, refusal),
             None => return Next::Nothing,
         };
-        parsed.map_or_else(|refusal| Next::Answered(refused(Codec::Text, &refusal)), Next::Command)
+        Next::Refused(verb, refused(Codec::Text, &refusal))
     }
 
     fn next_words(&mut self, codec: Codec) -> Next {
@@ -316,23 +377,28 @@ impl Connection {
             }
         };
         let entry_bytes_max = self.context.settings.text.entry_bytes_max;
-        let parsed = command::parse(&words, self.context.clocks.wall(), entry_bytes_max);
+        let verb = command::verb_of(&words);
+        let now = self.context.clocks.wall();
+        let parsed = verb.clone().and_then(|verb| verb.parse_words(&words, now, entry_bytes_max));
         let (scope, is_kept) = (self.session.access().scope, self.session.transaction().len().is_some());
         let parsed =
             parsed.and_then(|command| redirect::check(&self.context, scope, is_kept, &words, command));
-        match self.session.transaction().admit(&words, parsed) {
-            Admitted::Run(command) => Next::Command(command),
-            Admitted::Kept => Next::Answered(Bytes::from_static(b"+QUEUED\r\n")),
-            Admitted::Done => Next::Answered(Bytes::from_static(b"+OK\r\n")),
-            Admitted::Refused(Refusal::UnknownCommand { .. }) => {
-                Next::Answered(resp::unknown_command(&words).into())
+        match (self.session.transaction().admit(&words, parsed), verb) {
+            (Admitted::Run(command), Ok(verb)) => Next::Command(verb, command),
+            (Admitted::Kept, _) => Next::Answered(Bytes::from_static(b"+QUEUED\r\n")),
+            (Admitted::Done, verb) => {
+                verb.iter().for_each(|verb| self.session.calls(verb));
+                Next::Answered(Bytes::from_static(b"+OK\r\n"))
             }
-            Admitted::Refused(refusal) => Next::Answered(refused(codec, &refusal)),
+            (Admitted::Refused(refusal), Ok(verb)) => Next::Refused(Some(verb), refused(codec, &refusal)),
+            (Admitted::Run(_) | Admitted::Refused(_), Err(_)) => {
+                Next::Refused(None, resp::unknown_command(&words).into())
+            }
         }
     }
 
     /// Carries out commands with keys, and appends the replies of a batch.
-    async fn answer(&mut self, codec: Codec, items: Vec<Item>, commands: Vec<KeyCommand>) {
+    async fn answer_items(&mut self, codec: Codec, items: Vec<Item>, commands: Vec<KeyCommand>) {
         let routed = match commands.is_empty() {
             true => Vec::new(),
             false => redirect::run(&self.context, self.session.access(), codec, commands).await,
@@ -346,108 +412,39 @@ impl Connection {
         for item in items {
             match item {
                 Item::Ready(reply) => self.output.extend_from_slice(&reply),
-                Item::Routed => take(1).iter().for_each(|reply| self.output.extend_from_slice(reply)),
-                Item::Gathered(how, count) => gather::gather(codec, how, take(count), &mut self.output),
+                Item::Routed(verb) => {
+                    for reply in take(1) {
+                        self.session.answers(verb, codec, reply);
+                        self.output.extend_from_slice(reply);
+                    }
+                }
+                Item::Gathered(verb, how, count) => {
+                    let start = self.output.len();
+                    gather::gather(codec, how, take(count), &mut self.output);
+                    self.session.answers(verb, codec, &self.output[start..]);
+                }
             }
         }
-    }
-
-    /// Carries out what ends a batch.
-    async fn answer_alone(&mut self, codec: Codec, command: Command) -> io::Result<()> {
-        let context = Arc::clone(&self.context);
-        let access = self.session.access();
-        let reply = match command {
-            Command::Many(many) => {
-                gather::run(&context, access, codec, many, &mut self.output).await;
-                return Ok(());
-            }
-            Command::AwaitLease { command, wait } => {
-                let reply = lease::get(&context, codec, command, wait).await;
-                self.output.extend_from_slice(&reply);
-                return Ok(());
-            }
-            Command::Exec => return Box::pin(self.exec(codec)).await,
-            Command::Watch { keys } => {
-                self.watch(codec, keys).await;
-                return Ok(());
-            }
-            Command::Keys { .. } if codec == Codec::Text => return self.list().await,
-            Command::Keys { pattern } => {
-                let listed = cluster_wide::keys(&context, access.scope, pattern.as_deref()).await;
-                listed.map(|keys| Reply::List(keys.into_iter().map(bulk).collect()))
-            }
-            Command::Scan { cursor, pattern, count, is_none_of } => {
-                let scanned = cluster_wide::scan(&context, access.scope, cursor, count).await;
-                scanned.map(|(next, keys)| {
-                    let is_wanted = |key: &Bytes| {
-                        !is_none_of && pattern.as_ref().is_none_or(|pattern| command::matches(pattern, key))
-                    };
-                    let keys = keys.into_iter().filter(is_wanted).map(bulk).collect();
-                    Reply::List(vec![Reply::Bytes(next.to_string().into()), Reply::List(keys)])
-                })
-            }
-            Command::Size => {
-                let size = cluster_wide::size(&context, access.scope).await;
-                size.map(|keys| Reply::Integer(i64::try_from(keys).unwrap_or(i64::MAX)))
-            }
-            Command::Flush => cluster_wide::flush(&context, access.scope).await.map(|()| Reply::Done),
-            Command::Cluster(asked) => Ok(cluster_query::answer(&context, asked).await),
-            Command::Nodes => Ok(Reply::Lines(report::nodes(&context.current_view()))),
-            Command::Ring => Ok(Reply::Lines(report::ring(&context.current_view()))),
-            Command::Stats => Ok(Reply::Lines(report::stats(&context).await)),
-            Command::Server(Server::Info { sections }) => {
-                Ok(Reply::Bytes(info::info(&context, access.scope, &sections).await.into()))
-            }
-            Command::Server(server) => {
-                let reply = self.session.answer(&context, server);
-                // HELLO is answered in the protocol that it has chosen.
-                protocol::encode(self.session.codec(), &reply, &mut self.output);
-                return Ok(());
-            }
-            // Answered when it was read, within the batch, or by who called this.
-            Command::Multi
-            | Command::Discard
-            | Command::Unwatch
-            | Command::Key(_)
-            | Command::Nothing
-            | Command::Ping { .. }
-            | Command::Echo { .. }
-            | Command::Help
-            | Command::Exit => return Ok(()),
-        };
-        protocol::encode(codec, &reply.unwrap_or_else(Reply::Refused), &mut self.output);
-        Ok(())
-    }
-
-    /// Writes all keys of the cluster as they come.
-    async fn list(&mut self) -> io::Result<()> {
-        let mut listing = Listing::new(Arc::clone(&self.context), self.session.access().scope);
-        let mut count = 0;
-        while let Some(keys) = listing.next().await {
-            for key in keys {
-                text::encode_key_line(&key, &mut self.output);
-                count += 1;
-            }
-            self.write().await?;
-        }
-        match listing.is_complete() {
-            true => text::encode_end(count, &mut self.output),
-            false => protocol::encode_refusal(Codec::Text, &Refusal::Incomplete { count }, &mut self.output),
-        }
-        Ok(())
     }
 
     async fn write(&mut self) -> io::Result<()> {
         if self.output.is_empty() {
             return Ok(());
         }
+        let (client, bytes) = (Arc::clone(self.session.client()), self.output.len());
+        client.usage.has_written(bytes);
         let mut writing = pin!(self.socket.write_all(&self.output));
         // Mostly the socket takes all at once: then no timer is needed.
         let written = match poll_fn(|task| Poll::Ready(writing.as_mut().poll(task))).await {
             Poll::Ready(written) => written,
             Poll::Pending => {
+                client.usage.waits_for_reader(bytes);
                 let written = timeout(WRITE_WAIT_MAX, writing).await;
-                written.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+                client.usage.waits_for_reader(0);
+                written.unwrap_or_else(|_| {
+                    tracing::info!(client = client.id, remote = ?client.remote, bytes, "client closed, it reads nothing");
+                    Err(io::ErrorKind::TimedOut.into())
+                })
             }
         };
         self.output.clear();
@@ -462,10 +459,6 @@ fn refused(codec: Codec, refusal: &Refusal) -> Bytes {
     let mut reply = Vec::new();
     protocol::encode_refusal(codec, refusal, &mut reply);
     reply.into()
-}
-
-fn bulk(key: Bytes) -> Reply<'static> {
-    Reply::Bytes(key.into())
 }
 
 /// Returns when the node hangs up on connections that began after so many stalls.

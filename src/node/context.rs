@@ -12,9 +12,12 @@ use tokio::sync::watch;
 
 use crate::cluster::membership::ClusterId;
 use crate::cluster::view::View;
+use crate::node::clients::Clients;
 use crate::node::clock::Clocks;
 use crate::node::clock::Pulse;
+use crate::node::config::Tuning;
 use crate::node::gossip;
+use crate::node::info::Baseline;
 use crate::node::peers::Peers;
 use crate::node::placement;
 use crate::node::settings::Settings;
@@ -62,8 +65,8 @@ impl<M: ractor::Message> Door<M> {
 pub struct Counters {
     /// Connections accepted.
     pub connections_accepted: AtomicU64,
-    /// Connections open.
-    pub connections_open: AtomicUsize,
+    /// Connections refused because there were too many.
+    pub connections_refused: AtomicU64,
     /// Commands that clients sent to this node.
     pub commands: AtomicU64,
     /// Commands sent on to another node.
@@ -118,6 +121,14 @@ pub struct Context {
     pub gossip: Door<gossip::Message>,
     /// What is counted.
     pub counters: Counters,
+    /// The client connections.
+    pub clients: Clients,
+    /// From what INFO counts.
+    pub baseline: Baseline,
+    /// What a client may change while the node runs.
+    pub tuning: Tuning,
+    /// True when a client has asked for the end of the node.
+    pub shutdown: watch::Sender<bool>,
     /// Says which connections have to end.
     pub hang_up: watch::Sender<HangUp>,
     /// The latest version that this node knows of anybody to have given.

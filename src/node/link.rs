@@ -156,6 +156,7 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
             | Response::Scanned { .. }
             | Response::Sized { .. }
             | Response::LeaseOver { .. }
+            | Response::Chosen { .. }
             | Response::Flushed { .. } => Err(PeerError::Unexpected),
         }
     };
@@ -285,6 +286,7 @@ impl LinkReader {
                 | Response::Scanned { id, .. }
                 | Response::Sized { id, .. }
                 | Response::LeaseOver { id, .. }
+                | Response::Chosen { id, .. }
                 | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };

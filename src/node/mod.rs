@@ -18,11 +18,14 @@
 
 mod at_once;
 mod buffers;
+mod clients;
 mod clock;
 mod cluster_query;
 mod cluster_wide;
+mod config;
 mod connection;
 mod context;
+mod files;
 mod gather;
 mod gossip;
 mod info;
@@ -33,6 +36,7 @@ mod listener;
 mod net;
 mod peers;
 mod placement;
+mod process;
 mod redirect;
 mod replication_receiver;
 mod replication_sender;
@@ -43,6 +47,8 @@ pub mod settings;
 mod shard;
 mod shard_door;
 mod supervisor;
+mod turn_away;
+mod usage;
 mod welcome;
 
 use std::collections::BTreeMap;
@@ -66,6 +72,7 @@ use crate::cluster::placement::Placement;
 use crate::cluster::record::Record;
 use crate::node::clock::Clocks;
 use crate::node::clock::Pulse;
+use crate::node::config::Tuning;
 use crate::node::context::Context;
 use crate::node::context::Door;
 use crate::node::context::HangUp;
@@ -82,6 +89,8 @@ const LEAVE_WAIT_MAX: Duration = Duration::from_secs(10);
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
 /// How often it looks whether that is so.
 const DRAIN_PERIOD: Duration = Duration::from_millis(2);
+
+pub use files::raise_limit as raise_file_limit;
 
 /// Where a node is reached.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +135,7 @@ pub struct Node {
     supervisor: ractor::ActorRef<supervisor::Message>,
     failed: oneshot::Receiver<&'static str>,
     joining: tokio::task::JoinHandle<()>,
+    ticking: tokio::task::JoinHandle<()>,
 }
 
 impl Node {
@@ -167,6 +177,10 @@ impl Node {
             placement: Door::default(),
             gossip: Door::default(),
             counters: Default::default(),
+            clients: Default::default(),
+            baseline: Default::default(),
+            tuning: Tuning::new(&settings),
+            shutdown: Default::default(),
             hang_up: watch::Sender::new(HangUp::default()),
             latest: Default::default(),
             addresses: OnceLock::from(Addresses { client, redirect, peer: peer_addr }),
@@ -194,12 +208,22 @@ impl Node {
             context.gossip.cast(gossip::Message::Record(Box::new(record)));
         }
         let joining = tokio::spawn(join::run(Arc::clone(&context)));
-        Ok(Self { context, supervisor, failed, joining })
+        let ticking = tokio::spawn(clients::tick_forever(Arc::clone(&context)));
+        Ok(Self { context, supervisor, failed, joining, ticking })
     }
 
     /// Where the node is reached.
     pub fn addresses(&self) -> Addresses {
         *self.context.addresses.get().expect("set at the start")
+    }
+
+    /// Returns when a client has asked for the end of the node.
+    pub fn shutdown_asked(&self) -> impl Future<Output = ()> + use<> {
+        let mut asked = self.context.shutdown.subscribe();
+        async move {
+            // The sender lives as long as the node: without it the end is near, too.
+            let _ = asked.wait_for(|asked| *asked).await;
+        }
     }
 
     /// Returns when a part has failed without which the node cannot go on.
@@ -222,14 +246,12 @@ impl Node {
         .await;
         self.supervisor.cast(supervisor::Message::CloseToClients).ok();
         self.context.hang_up.send_modify(|hang_up| hang_up.is_stopping = true);
-        self.drain(|context| {
-            context.counters.connections_open.load(std::sync::atomic::Ordering::Acquire) == 0
-        })
-        .await;
+        self.drain(|context| context.clients.count() == 0).await;
         let (done, said) = oneshot::channel();
         self.context.gossip.cast(gossip::Message::Leave(done));
         let _ = tokio::time::timeout(DRAIN_WAIT_MAX, said).await;
         self.joining.abort();
+        self.ticking.abort();
         self.supervisor.stop(None);
         info!("node stopped");
     }

@@ -26,6 +26,7 @@ use crate::cluster::replication::Arrival;
 use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::node::cluster_wide;
+use crate::node::cluster_wide::Size;
 use crate::node::context::Context;
 use crate::node::lease;
 use crate::node::lease::Waited;
@@ -206,8 +207,15 @@ pub async fn serve(
             Request::Size { id } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {
-                    let keys = cluster_wide::size_here(&context).await;
-                    let _ = replies.send(peer::encode(&Response::Sized { id, keys })).await;
+                    let Size { keys, expiring } = cluster_wide::size_here(&context).await;
+                    let _ = replies.send(peer::encode(&Response::Sized { id, keys, expiring })).await;
+                });
+            }
+            Request::Choose { id } => {
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let key = cluster_wide::any_key_here(&context).await.map(Blob);
+                    let _ = replies.send(peer::encode(&Response::Chosen { id, key })).await;
                 });
             }
             Request::AwaitLease { id, key } => {

@@ -6,6 +6,7 @@ use tokio::sync::oneshot;
 
 use crate::cluster::membership::MembershipStats;
 use crate::cluster::ring::NodeIndex;
+use crate::cluster::serving::Served;
 use crate::cluster::view::Liveness;
 use crate::cluster::view::Member;
 use crate::cluster::view::View;
@@ -69,16 +70,17 @@ pub async fn stats(context: &Context) -> Vec<String> {
 }
 
 /// The figures of all shards together, and how many keys they serve.
-pub async fn store_figures(context: &Context) -> (ShardStats, usize) {
+pub async fn store_figures(context: &Context) -> (ShardStats, Served) {
     let mut shards = ShardStats::default();
-    let mut keys = 0;
+    let mut keys = Served::default();
     for shard in &context.shards {
         let (reply, answer) = oneshot::channel();
         shard.cast(shard::Message::Stats(reply));
         // A shard that is being started again has nothing to report.
         let (stats, served) = answer.await.unwrap_or_default();
         add(&mut shards, &stats);
-        keys += served;
+        keys.keys += served.keys;
+        keys.expiring += served.expiring;
     }
     (shards, keys)
 }
@@ -122,8 +124,9 @@ fn own_lines(context: &Context) -> Vec<String> {
         line("partitions_without_primary", orphans),
         line("promotions", load(&counters.promotions)),
         line("partitions_lost", load(&counters.partitions_lost)),
-        line("connections", counters.connections_open.load(Ordering::Relaxed)),
+        line("connections", context.clients.count()),
         line("connections_accepted", load(&counters.connections_accepted)),
+        line("connections_refused", load(&counters.connections_refused)),
         line("commands", load(&counters.commands)),
         line("commands_forwarded", load(&counters.forwarded)),
         line("commands_waiting", counters.waiting.load(Ordering::Relaxed)),
@@ -137,9 +140,10 @@ fn own_lines(context: &Context) -> Vec<String> {
     ]
 }
 
-fn store_lines(shards: &ShardStats, keys: usize) -> Vec<String> {
+fn store_lines(shards: &ShardStats, keys: Served) -> Vec<String> {
     vec![
-        line("keys", keys),
+        line("keys", keys.keys),
+        line("keys_expiring", keys.expiring),
         line("items", shards.items),
         line("tombstones", shards.tombstones),
         line("memory_bytes", shards.memory_bytes),

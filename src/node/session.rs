@@ -1,19 +1,25 @@
-//! What a connection has said about itself, and what it is answered about itself and the node.
+//! What a connection has agreed on with its client, and what it is answered about itself and the node.
 
 use std::net::SocketAddr;
-use std::sync::atomic::AtomicU64;
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
 
 use bytes::Bytes;
 
 use crate::command::Codec;
+use crate::command::Invalid;
 use crate::command::Reply;
 use crate::command::Transaction;
+use crate::command::Verb;
+use crate::command::client::Client;
+use crate::command::client::ClientFilter;
+use crate::command::client::Replies;
 use crate::command::describe;
-use crate::command::matches;
-use crate::command::server::Client;
+use crate::command::server::Config;
 use crate::command::server::Hello;
 use crate::command::server::Server;
+use crate::node::clients;
+use crate::node::clients::Open;
+use crate::node::config;
 use crate::node::context::Context;
 use crate::node::redirect::Access;
 use crate::node::redirect::Scope;
@@ -22,41 +28,47 @@ use crate::time::Moment;
 /// The version of Redis whose behaviour clients may expect.
 pub const REDIS_VERSION: &str = "7.2.4";
 
-/// The number of the latest connection of this process.
-static LAST_ID: AtomicU64 = AtomicU64::new(0);
-
-/// What a connection has said about itself.
-#[derive(Clone, Debug)]
+/// What a connection has agreed on with its client.
+#[derive(Debug)]
 pub struct Session {
-    id: u64,
-    since: Moment,
-    remote: Option<SocketAddr>,
-    local: Option<SocketAddr>,
+    context: Arc<Context>,
+    open: Open,
     scope: Scope,
     is_resp3: bool,
     may_read_copies: bool,
-    name: Bytes,
-    library: Bytes,
-    library_version: Bytes,
     transaction: Transaction,
+    replies: Replies,
+    /// What is carried out just now, since when.
+    calls: Vec<&'static Verb>,
+    plain: (usize, usize),
+    began: Moment,
 }
 
 impl Session {
     /// A connection that has said nothing yet.
-    pub fn new(scope: Scope, remote: Option<SocketAddr>, local: Option<SocketAddr>, now: Moment) -> Self {
+    pub fn new(
+        context: Arc<Context>,
+        scope: Scope,
+        remote: Option<SocketAddr>,
+        local: Option<SocketAddr>,
+    ) -> Self {
         Self {
-            id: LAST_ID.fetch_add(1, Ordering::Relaxed) + 1,
-            since: now,
-            remote,
-            local,
+            open: Open::new(Arc::clone(&context), remote, local),
             scope,
             is_resp3: false,
             may_read_copies: false,
-            name: Bytes::new(),
-            library: Bytes::new(),
-            library_version: Bytes::new(),
             transaction: Transaction::default(),
+            replies: Replies::All,
+            calls: Vec::new(),
+            plain: (0, 0),
+            began: context.clocks.now(),
+            context,
         }
+    }
+
+    /// The connection, as others see it.
+    pub fn client(&self) -> &Arc<clients::Client> {
+        &self.open.client
     }
 
     /// In which version requests of RESP are answered.
@@ -64,9 +76,10 @@ impl Session {
         if self.is_resp3 { Codec::Resp3 } else { Codec::Resp2 }
     }
 
-    /// Whether a plain request means here what it always means. In a transaction it is kept.
+    /// Whether a plain request means here what it always means. In a transaction it is kept, and it may
+    /// be that no reply is wanted.
     pub fn takes_plain(&self) -> bool {
-        self.transaction.len().is_none()
+        self.transaction.len().is_none() && self.replies == Replies::All
     }
 
     /// The transaction that the connection is in, if it is in one.
@@ -79,48 +92,146 @@ impl Session {
         Access { scope: self.scope, may_read_copies: self.may_read_copies }
     }
 
-    /// Answers what needs nothing but the node's settings and clock.
-    pub fn answer(&mut self, context: &Context, server: Server) -> Reply<'static> {
+    /// Whether there is a next command whose reply is not wanted: it must be alone in its batch.
+    pub fn skips_next(&self) -> bool {
+        self.replies == Replies::NotTheNext
+    }
+
+    /// It begins to carry out commands; so much of what it has read is theirs or follows them.
+    pub fn begins(&mut self, query_bytes: usize) -> Moment {
+        self.began = self.context.clocks.now();
+        self.client().usage.begins(self.began, query_bytes);
+        self.began
+    }
+
+    /// So many plain requests are among the commands that are carried out now.
+    pub fn calls_plain(&mut self, gets: usize, sets: usize) {
+        self.plain = (self.plain.0 + gets, self.plain.1 + sets);
+    }
+
+    /// A command is one of those that are carried out now.
+    pub fn calls(&mut self, verb: &'static Verb) {
+        self.calls.push(verb);
+    }
+
+    /// A command was refused before it was carried out, with this reply.
+    pub fn rejects(&self, verb: Option<&'static Verb>, codec: Codec, reply: &[u8]) {
+        if let Some(verb) = verb {
+            self.client().usage.rejected(verb);
+        }
+        self.notes_error(codec, reply);
+    }
+
+    /// A command was carried out, with this reply.
+    pub fn answers(&self, verb: &'static Verb, codec: Codec, reply: &[u8]) {
+        if reply.first() == Some(&b'-') && codec != Codec::Text {
+            self.client().usage.failed(verb);
+            self.notes_error(codec, reply);
+        }
+    }
+
+    /// A plain request to set a key was carried out, with this reply. (One to get it cannot fail.)
+    pub fn answers_set(&self, codec: Codec, reply: &[u8]) {
+        if reply.first() == Some(&b'-')
+            && let Some(set) = Verb::find(b"SET")
+        {
+            self.answers(set, codec, reply);
+        }
+    }
+
+    /// Errors of the text protocol have no first word that tells them apart.
+    fn notes_error(&self, codec: Codec, reply: &[u8]) {
+        if codec != Codec::Text {
+            self.context.clients.answered_error(reply);
+        }
+    }
+
+    /// What was carried out is answered; so much is left that was read.
+    pub fn ends(&mut self, query_bytes: usize) {
+        let now = self.context.clocks.now();
+        let usage = &self.open.client.usage;
+        let (gets, sets) = std::mem::take(&mut self.plain);
+        let count = gets + sets + self.calls.len();
+        if count > 0 {
+            let nanos = now.since(self.began).as_nanos() as u64 / count as u64;
+            let plain = [(b"GET", gets), (b"SET", sets)].into_iter().filter(|(_, count)| *count > 0);
+            let plain = plain.filter_map(|(name, count)| Some((Verb::find(name)?, count)));
+            for (verb, count) in plain.chain(self.calls.drain(..).map(|verb| (verb, 1))) {
+                usage.called(verb, count, nanos);
+                usage.is_at(verb);
+            }
+        }
+        usage.rests(now, query_bytes, self.transaction.len());
+    }
+
+    /// Whether all replies are wanted from now on.
+    pub fn wants_all(&self) -> bool {
+        self.replies == Replies::All
+    }
+
+    /// Whether the replies of what is carried out next are wanted. (Asked once for each batch.)
+    pub fn wants_replies(&mut self) -> bool {
+        match self.replies {
+            Replies::All => true,
+            Replies::None => false,
+            Replies::NotTheNext => {
+                self.replies = Replies::All;
+                self.may_read_copies = false;
+                false
+            }
+        }
+    }
+
+    /// Answers what needs nothing but the node's settings, connections and clock.
+    pub fn answer(&mut self, server: Server) -> Reply<'static> {
         match server {
             Server::Hello(hello) => self.hello(hello),
             Server::Reset => {
-                self.is_resp3 = false;
+                self.speaks(false);
+                self.client().said().name = Bytes::new();
+                self.replies = Replies::All;
                 self.may_read_copies = false;
-                self.name = Bytes::new();
                 self.transaction.reset();
                 Reply::Word("RESET")
             }
-            Server::Client(client) => self.client(client, context.clocks.now()),
+            Server::Client(client) => self.about_clients(client),
             Server::About(about) => describe(&about),
-            Server::Settings { patterns } => settings(context, self.scope, &patterns),
+            Server::Config(Config::Get(patterns)) => config::get(&self.context, self.scope, &patterns),
+            Server::Config(Config::Set(pairs)) => config::set(&self.context, self.scope, &pairs)
+                .map_or_else(|invalid| Reply::Refused(invalid.into()), |()| Reply::Done),
             Server::ReadCopies(may_read_copies) => {
                 self.may_read_copies = may_read_copies;
                 Reply::Done
             }
             Server::Time => {
-                let millis = context.clocks.wall().as_millis();
-                let parts = [millis / 1_000, millis % 1_000 * 1_000];
+                let micros = self.context.clocks.wall_micros();
+                let parts = [micros / 1_000_000, micros % 1_000_000];
                 Reply::List(parts.iter().map(|part| text(part.to_string())).collect())
             }
             Server::Scripts { known } => {
                 Reply::List(known.into_iter().map(|is_known| Reply::Integer(is_known.into())).collect())
             }
-            // It takes figures from all over the node: see `info`.
-            Server::Info { .. } => text(String::new()),
+            // Carried out where there is more at hand: see `connection`.
+            Server::Info { .. } | Server::Config(Config::ResetStatistics) | Server::Shutdown => Reply::Done,
         }
     }
 
+    fn speaks(&mut self, is_resp3: bool) {
+        self.is_resp3 = is_resp3;
+        self.client().said().is_resp3 = is_resp3;
+    }
+
     fn hello(&mut self, hello: Hello) -> Reply<'static> {
-        self.is_resp3 = hello.is_resp3.unwrap_or(self.is_resp3);
+        self.speaks(hello.is_resp3.unwrap_or(self.is_resp3));
         if let Some(name) = hello.name {
-            self.name = name;
+            self.client().said().name = name;
         }
         let number = |number: u64| Reply::Integer(i64::try_from(number).unwrap_or(i64::MAX));
         let fields = [
             ("server", text("redis".to_owned())),
             ("version", text(REDIS_VERSION.to_owned())),
             ("proto", number(if self.is_resp3 { 3 } else { 2 })),
-            ("id", number(self.id)),
+            ("id", number(self.client().id)),
             ("mode", text(if self.scope == Scope::Node { "cluster" } else { "standalone" }.to_owned())),
             ("role", text("master".to_owned())),
             ("modules", Reply::List(Vec::new())),
@@ -128,101 +239,44 @@ impl Session {
         Reply::Map(fields.into_iter().map(|(name, value)| (text(name.to_owned()), value)).collect())
     }
 
-    fn client(&mut self, client: Client, now: Moment) -> Reply<'static> {
-        let field = match client {
-            Client::Id => return Reply::Integer(i64::try_from(self.id).unwrap_or(i64::MAX)),
-            Client::Info => return text(self.line("client|info", now)),
-            Client::List => return text(self.line("client|list", now)),
-            Client::Name if self.name.is_empty() => return Reply::Absent,
-            Client::Name => return Reply::Bytes(self.name.to_vec()),
-            Client::SetName(name) => (&mut self.name, name),
-            Client::SetLibrary(name) => (&mut self.library, name),
-            Client::SetLibraryVersion(version) => (&mut self.library_version, version),
-        };
-        let (field, value) = field;
-        *field = value;
-        Reply::Done
+    fn about_clients(&mut self, client: Client) -> Reply<'static> {
+        let (clients, now) = (&self.context.clients, self.context.clocks.now());
+        let id = self.client().id;
+        match client {
+            Client::Id => Reply::Integer(i64::try_from(id).unwrap_or(i64::MAX)),
+            Client::Info => {
+                let this = ClientFilter { ids: vec![id], ..ClientFilter::default() };
+                text(clients.lines(&this, (id, "client|info"), now))
+            }
+            Client::List(filter) => text(clients.lines(&filter, (id, "client|list"), now)),
+            Client::Name => match &self.client().said().name {
+                name if name.is_empty() => Reply::Absent,
+                name => Reply::Bytes(name.to_vec()),
+            },
+            Client::SetName(name) => self.says(|said| said.name = name),
+            Client::SetLibrary(library) => self.says(|said| said.library = library),
+            Client::SetLibraryVersion(version) => self.says(|said| said.library_version = version),
+            Client::Kill(filter) => {
+                let count = clients.end(&filter, id, now);
+                Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX))
+            }
+            Client::KillAddress(address) => match clients.end_at(&address, id) {
+                true => Reply::Done,
+                false => Reply::Refused(Invalid::NoClient.into()),
+            },
+            Client::Reply(replies) => {
+                self.replies = replies;
+                Reply::Done
+            }
+        }
     }
 
-    /// What CLIENT INFO says, in the fields that clients read.
-    fn line(&self, command: &str, now: Moment) -> String {
-        let address = |address: Option<SocketAddr>| address.map(|a| a.to_string()).unwrap_or_default();
-        format!(
-            "id={} addr={} laddr={} name={} age={} idle=0 flags=N db=0 sub=0 psub=0 multi={} cmd={command} \
-             user=default redir=-1 resp={} lib-name={} lib-ver={}\n",
-            self.id,
-            address(self.remote),
-            address(self.local),
-            String::from_utf8_lossy(&self.name),
-            now.since(self.since).as_secs(),
-            self.transaction.len().map_or(-1, |len| i64::try_from(len).unwrap_or(i64::MAX)),
-            if self.is_resp3 { 3 } else { 2 },
-            String::from_utf8_lossy(&self.library),
-            String::from_utf8_lossy(&self.library_version),
-        )
+    fn says(&self, say: impl FnOnce(&mut clients::Said)) -> Reply<'static> {
+        say(&mut self.client().said());
+        Reply::Done
     }
 }
 
 fn text(text: String) -> Reply<'static> {
     Reply::Bytes(text.into())
-}
-
-/// What CONFIG GET says: what clients and tools ask for, as far as there is an answer.
-fn settings(context: &Context, scope: Scope, patterns: &[Bytes]) -> Reply<'static> {
-    let settings = &context.settings;
-    let (is_cluster, port) = match scope {
-        Scope::Cluster => ("no", settings.port),
-        Scope::Node => ("yes", settings.redirect_port),
-    };
-    let known = [
-        ("appendonly", "no".to_owned()),
-        ("bind", settings.bind.to_string()),
-        ("cluster-enabled", is_cluster.to_owned()),
-        ("databases", "1".to_owned()),
-        ("maxmemory", settings.store.memory_bytes_max.to_string()),
-        ("maxmemory-policy", "allkeys-lru".to_owned()),
-        ("port", port.to_string()),
-        ("save", String::new()),
-        ("timeout", "0".to_owned()),
-    ];
-    let is_wanted =
-        |name: &str| patterns.iter().any(|pattern| matches(&pattern.to_ascii_lowercase(), name.as_bytes()));
-    let wanted = known.into_iter().filter(|(name, _)| is_wanted(name));
-    Reply::Map(wanted.map(|(name, value)| (text(name.to_owned()), text(value))).collect())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn session() -> Session {
-        Session::new(Scope::Cluster, None, None, Moment::from_millis(1_000))
-    }
-
-    #[test]
-    fn hello_chooses_the_protocol_and_keeps_it_where_it_names_none() {
-        let mut session = session();
-        assert_eq!(session.codec(), Codec::Resp2);
-        session.hello(Hello { is_resp3: Some(true), name: Some(Bytes::from_static(b"me")) });
-        assert_eq!(session.codec(), Codec::Resp3);
-        session.hello(Hello { is_resp3: None, name: None });
-        assert_eq!(session.codec(), Codec::Resp3);
-        assert_eq!(session.client(Client::Name, Moment::default()), Reply::Bytes(b"me".to_vec()));
-    }
-
-    #[test]
-    fn a_client_is_told_what_it_has_said() {
-        let mut session = session();
-        assert_eq!(session.client(Client::Name, Moment::default()), Reply::Absent);
-        session.client(Client::SetName(Bytes::from_static(b"n")), Moment::default());
-        session.client(Client::SetLibrary(Bytes::from_static(b"lib")), Moment::default());
-        let Reply::Bytes(line) = session.client(Client::Info, Moment::from_millis(6_500)) else {
-            panic!("a line")
-        };
-        let line = String::from_utf8(line).unwrap();
-        assert!(
-            line.contains(" name=n age=5 ") && line.contains(" resp=2 lib-name=lib lib-ver=\n"),
-            "{line}"
-        );
-    }
 }

@@ -1,10 +1,12 @@
 //! A node's settings: from flags, the environment (`CACHEGOPHER_*`) and a TOML file, in this order of
 //! precedence; checked once, with an error that names the setting, its value and the bound.
 
+use std::fmt;
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -27,6 +29,9 @@ pub const REDIRECT_PORT_OFFSET: u16 = 1_000;
 pub const PEER_PORT_OFFSET: u16 = 10_000;
 /// The first port that anybody may listen on.
 const PORT_UNPRIVILEGED: u16 = 1_024;
+
+/// The most client connections that can be allowed.
+pub const CONNECTIONS_MAX_BOUND: usize = 1_000_000;
 
 /// What can be said on the command line, in the environment and in a file; the same names everywhere.
 #[derive(Args, Clone, Debug, Default, Deserialize)]
@@ -96,6 +101,12 @@ pub struct RawSettings {
     /// Commands that may wait for a primary to be replaced [default: 100000]
     #[arg(long, env = "CACHEGOPHER_WAITING_MAX", value_name = "COUNT")]
     pub waiting_max: Option<usize>,
+    /// Client connections [default: 10000]
+    #[arg(long, env = "CACHEGOPHER_MAX_CONNECTIONS", value_name = "COUNT")]
+    pub max_connections: Option<usize>,
+    /// How long a client may be silent before its connection is closed, in s; 0: for ever [default: 0]
+    #[arg(long, env = "CACHEGOPHER_IDLE_TIMEOUT", value_name = "SECONDS")]
+    pub idle_timeout: Option<u64>,
     /// What to log, per module, such as info or cachegopher::node=debug [default: info]
     #[arg(long, env = "CACHEGOPHER_LOG", value_name = "FILTER")]
     pub log: Option<String>,
@@ -126,6 +137,34 @@ pub enum LogFormat {
     Text,
     /// For machines: an object per line.
     Json,
+}
+
+/// Changes what is logged while the node runs.
+#[derive(Clone, Default)]
+pub struct LogControl(Option<Arc<ChangeLog>>);
+
+type ChangeLog = dyn Fn(&str) -> Result<(), String> + Send + Sync;
+
+impl LogControl {
+    /// A control that makes a filter, such as `info`, the one in force.
+    pub fn new(change: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(change)))
+    }
+
+    /// Makes a filter the one in force.
+    ///
+    /// # Errors
+    ///
+    /// Whoever started the node does not let it change what is logged.
+    pub fn set(&self, filter: &str) -> Result<(), String> {
+        self.0.as_ref().map_or_else(|| Err("the log cannot be changed".to_owned()), |change| change(filter))
+    }
+}
+
+impl fmt::Debug for LogControl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() { "LogControl" } else { "no LogControl" })
+    }
 }
 
 /// A setting that cannot be used. The node does not start.
@@ -189,8 +228,14 @@ pub struct Settings {
     pub failover_wait_max: Duration,
     /// How many commands may wait for a primary.
     pub waiting_max: usize,
+    /// How many client connections there may be.
+    pub connections_max: usize,
+    /// How long a client may ask for nothing before its connection is closed.
+    pub idle_timeout: Option<Duration>,
     /// What to log.
     pub log: String,
+    /// How to log something else later.
+    pub log_control: LogControl,
     /// How to log.
     pub log_format: LogFormat,
     /// How much the store keeps.
@@ -246,6 +291,8 @@ impl RawSettings {
             forget_after_ms: self.forget_after_ms.or(below.forget_after_ms),
             failover_wait_max_ms: self.failover_wait_max_ms.or(below.failover_wait_max_ms),
             waiting_max: self.waiting_max.or(below.waiting_max),
+            max_connections: self.max_connections.or(below.max_connections),
+            idle_timeout: self.idle_timeout.or(below.idle_timeout),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
         }
@@ -293,7 +340,15 @@ impl RawSettings {
             weight: within("weight", self.weight.unwrap_or(WEIGHT_ONE), 1, 1_000)?,
             failover_wait_max: millis("failover-wait-max-ms", self.failover_wait_max_ms, 2_000)?,
             waiting_max: within("waiting-max", self.waiting_max.unwrap_or(100_000), 1, 10_000_000)?,
+            connections_max: within(
+                "max-connections",
+                self.max_connections.unwrap_or(10_000),
+                1,
+                CONNECTIONS_MAX_BOUND,
+            )?,
+            idle_timeout: idle_timeout(self.idle_timeout)?,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
+            log_control: LogControl::default(),
             log_format: self.log_format.unwrap_or_default(),
             store: store(self.max_memory.as_deref(), self.max_items, self.shards, entry_bytes_max)?,
             text: TextLimits { entry_bytes_max },
@@ -322,6 +377,11 @@ fn within<T: PartialOrd + Display>(
 fn millis(setting: &'static str, value: Option<u64>, default: u64) -> Result<Duration, SettingsError> {
     const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
     within(setting, value.unwrap_or(default), 1, DAY_MS).map(Duration::from_millis)
+}
+
+fn idle_timeout(secs: Option<u64>) -> Result<Option<Duration>, SettingsError> {
+    let secs = within("idle-timeout", secs.unwrap_or(0), 0, i32::MAX as u64)?;
+    Ok((secs > 0).then_some(Duration::from_secs(secs)))
 }
 
 /// Names go into every record, and records into datagrams.

@@ -27,6 +27,7 @@ use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::HandOver;
 use crate::cluster::placement::PullId;
 use crate::cluster::serving::Outgoing;
+use crate::cluster::serving::Served;
 use crate::cluster::serving::Serving;
 use crate::cluster::view::View;
 use crate::command::Codec;
@@ -128,7 +129,14 @@ pub enum Message {
         waiter: oneshot::Sender<Waited>,
     },
     /// The shard's figures, and the keys of the partitions that it serves.
-    Stats(oneshot::Sender<(ShardStats, usize)>),
+    Stats(oneshot::Sender<(ShardStats, Served)>),
+    /// Choose one of the keys that are served.
+    Choose {
+        /// By this number.
+        random: u64,
+        /// Gets the key, and how many there are.
+        reply: oneshot::Sender<Option<(bytes::Bytes, u64)>>,
+    },
     /// Go on with what takes long.
     Step,
     /// Drop old tombstones and some of what has expired.
@@ -337,7 +345,12 @@ impl Actor for ShardActor {
                 let _ = waiter.send(Waited::Over);
             }
             Message::Stats(reply) => {
-                let _ = reply.send((serving.stats(), serving.keys_served()));
+                let _ = reply.send((serving.stats(), serving.served()));
+            }
+            Message::Choose { random, reply } => {
+                let weight = serving.served().keys as u64;
+                let key = serving.any_key(random, now).map(bytes::Bytes::copy_from_slice);
+                let _ = reply.send(key.map(|key| (key, weight)));
             }
             Message::Step => {
                 state.is_stepping = false;

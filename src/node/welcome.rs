@@ -49,6 +49,7 @@ pub async fn welcome(
             | Request::Scan { .. }
             | Request::Size { .. }
             | Request::AwaitLease { .. }
+            | Request::Choose { .. }
             | Request::Flush { .. } => return Err(PeerError::Unexpected),
         },
         Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),

@@ -384,6 +384,17 @@ impl Shard {
         self.tables.value_count(partition)
     }
 
+    /// How many values of a partition have a deadline.
+    pub fn expiring_len_of(&self, partition: Partition) -> usize {
+        self.tables.deadline_count(partition)
+    }
+
+    /// The values of a partition, in no order, those past their deadline included.
+    pub fn values_of(&self, partition: Partition) -> impl Iterator<Item = Item<'_>> {
+        let is_value = |index: &u32| !self.slab.is_tombstone(*index);
+        self.tables.slots(partition).filter(is_value).map(|index| self.slab.item(index))
+    }
+
     /// How many values there are, including those past their deadline that nobody has read since.
     pub fn len(&self) -> usize {
         self.item_count
@@ -442,7 +453,13 @@ impl Shard {
         } else {
             self.recency.push(&mut self.slab, index);
             self.item_count += 1;
+            let partition = self.slab.partition(index);
+            *self.tables.deadline_count_mut(partition) += u32::from(self.has_deadline(index));
         }
+    }
+
+    fn has_deadline(&self, index: u32) -> bool {
+        matches!(self.slab.content(index), ItemContent::Value { expires_at: Some(_), .. })
     }
 
     /// Takes an entry out of its list and the counts.
@@ -455,6 +472,8 @@ impl Shard {
         } else {
             self.recency.unlink(&mut self.slab, index);
             self.item_count -= 1;
+            let partition = self.slab.partition(index);
+            *self.tables.deadline_count_mut(partition) -= u32::from(self.has_deadline(index));
         }
     }
 }

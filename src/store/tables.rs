@@ -35,6 +35,7 @@ struct Table {
     slots: HashTable<u32>,
     flushed_at: Version,
     tombstone_count: u32,
+    deadline_count: u32,
 }
 
 impl Tables {
@@ -105,6 +106,16 @@ impl Tables {
     /// How many of a partition's entries are tombstones. The owner of the tombstones counts.
     pub(super) fn tombstone_count_mut(&mut self, partition: Partition) -> &mut u32 {
         &mut self.tables[partition.index()].tombstone_count
+    }
+
+    /// How many of a partition's values have a deadline. The owner of the values counts.
+    pub(super) fn deadline_count_mut(&mut self, partition: Partition) -> &mut u32 {
+        &mut self.tables[partition.index()].deadline_count
+    }
+
+    /// As above.
+    pub(super) fn deadline_count(&self, partition: Partition) -> usize {
+        self.tables[partition.index()].deadline_count as usize
     }
 
     /// How many of a partition's entries are values.

@@ -44,7 +44,7 @@ pub fn cluster(words: &mut Words<'_>) -> Parsed {
             | "COUNT-FAILURE-REPORTS",
             _,
         ) => return Err(words.subcommand_word_count(&name)),
-        _ => return Err(words.no_subcommand(&name)),
+        _ => return Err(words.no_subcommand()),
     };
     Ok(Command::Cluster(cluster))
 }

@@ -16,6 +16,8 @@ use crate::command::parse::expiry::Unit;
 use crate::command::parse::is;
 use crate::command::parse::parse_integer;
 use crate::command::parse::printable;
+use crate::command::server::About;
+use crate::command::server::Server;
 use crate::store::Blob;
 
 type Parsed = Result<Command, Refusal>;
@@ -134,20 +136,24 @@ fn rename_if(words: &mut Words<'_>, if_absent: bool) -> Parsed {
 }
 
 pub fn object(words: &mut Words<'_>) -> Parsed {
-    match words.subcommand()? {
-        (name, 1) if name == "ENCODING" => one(words, Op::Encoding),
-        (name, _) if name == "ENCODING" => Err(words.subcommand_word_count(&name)),
-        (name, _) => Err(words.no_subcommand(&name)),
+    let (name, count) = words.subcommand()?;
+    match (name.as_str(), count) {
+        ("ENCODING", 1) => one(words, Op::Encoding),
+        ("HELP", 0) => Ok(Command::Server(Server::About(About::Parts(words.verb.name())))),
+        ("ENCODING" | "HELP", _) => Err(words.subcommand_word_count(&name)),
+        _ => Err(words.no_subcommand()),
     }
 }
 
 pub fn memory(words: &mut Words<'_>) -> Parsed {
     let (name, count) = words.subcommand()?;
-    if name != "USAGE" {
-        return Err(words.no_subcommand(&name));
-    }
-    if count == 0 {
-        return Err(words.subcommand_word_count(&name));
+    match (name.as_str(), count) {
+        ("USAGE", 1..) => {}
+        ("HELP", 0) => return Ok(Command::Server(Server::About(About::Parts(words.verb.name())))),
+        // What is freed goes back to the system by itself.
+        ("PURGE", 0) => return Ok(Command::Nothing),
+        ("USAGE" | "HELP" | "PURGE", _) => return Err(words.subcommand_word_count(&name)),
+        _ => return Err(words.no_subcommand()),
     }
     let command = one(words, Op::MemoryUsage)?;
     // There is nothing to be sampled in a string.
@@ -176,6 +182,10 @@ fn pattern(words: &mut Words<'_>) -> Result<Option<Bytes>, Refusal> {
 pub fn keys(words: &mut Words<'_>) -> Parsed {
     let pattern = if words.len() == 0 { None } else { pattern(words)? };
     Ok(Command::Keys { pattern })
+}
+
+pub fn randomkey(_: &mut Words<'_>) -> Parsed {
+    Ok(Command::RandomKey)
 }
 
 pub fn scan(words: &mut Words<'_>) -> Parsed {

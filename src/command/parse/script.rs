@@ -88,6 +88,6 @@ pub fn script(words: &mut Words<'_>) -> Parsed {
         }
         ("FLUSH", 0..=1) => super::server::flushall(words).map(|_| Command::Nothing),
         ("LOAD" | "EXISTS" | "FLUSH", _) => Err(words.subcommand_word_count(&name)),
-        _ => Err(words.no_subcommand(&name)),
+        _ => Err(words.no_subcommand()),
     }
 }

@@ -1,17 +1,17 @@
 //! Commands about the connection, the node and the cluster.
 
-use bytes::Bytes;
-
 use crate::command::Command;
 use crate::command::Invalid;
 use crate::command::Refusal;
 use crate::command::parse::Words;
+use crate::command::parse::client::name_of;
 use crate::command::parse::is;
 use crate::command::parse::parse_integer;
 use crate::command::parse::printable;
 use crate::command::server::About;
-use crate::command::server::Client;
+use crate::command::server::Config;
 use crate::command::server::Hello;
+use crate::command::server::NameFilter;
 use crate::command::server::Server;
 
 type Parsed = Result<Command, Refusal>;
@@ -118,54 +118,11 @@ pub fn hello(words: &mut Words<'_>) -> Parsed {
     while let Some(option) = words.next() {
         match words.len() {
             2.. if is(option, "AUTH") => return Err(Invalid::NoPassword.into()),
-            1.. if is(option, "SETNAME") => name = Some(client_name(words)?),
+            1.. if is(option, "SETNAME") => name = Some(name_of(words, "Client names")?),
             _ => return Err(Invalid::HelloOption { option: printable(option) }.into()),
         }
     }
     Ok(Command::Server(Server::Hello(Hello { is_resp3: version.map(|version| version == 3), name })))
-}
-
-/// A name without blanks and control characters, and not endless.
-fn client_name(words: &mut Words<'_>) -> Result<Bytes, Refusal> {
-    const NAME_BYTES_MAX: usize = 256;
-    let name = words.word()?;
-    let is_fine = name.len() <= NAME_BYTES_MAX && name.iter().all(|byte| matches!(byte, b'!'..=b'~'));
-    // A copy: it is kept, and the word holds all that was read with it.
-    if is_fine { Ok(Bytes::copy_from_slice(&name)) } else { Err(Invalid::ClientName.into()) }
-}
-
-pub fn client(words: &mut Words<'_>) -> Parsed {
-    let (name, count) = words.subcommand()?;
-    let client = match (name.as_str(), count) {
-        ("ID", 0) => Client::Id,
-        ("INFO", 0) => Client::Info,
-        ("GETNAME", 0) => Client::Name,
-        ("LIST", _) => Client::List,
-        ("SETNAME", 1) => Client::SetName(client_name(words)?),
-        ("SETINFO", 2) => {
-            let attribute = words.word()?;
-            match (is(&attribute, "LIB-NAME"), is(&attribute, "LIB-VER")) {
-                (true, _) => Client::SetLibrary(client_name(words)?),
-                (_, true) => Client::SetLibraryVersion(client_name(words)?),
-                (false, false) => {
-                    return Err(Invalid::Option { option: printable(&attribute) }.into());
-                }
-            }
-        }
-        ("NO-EVICT" | "NO-TOUCH", 1) => {
-            let mode = words.word()?;
-            return if is(&mode, "ON") || is(&mode, "OFF") {
-                Ok(Command::Nothing)
-            } else {
-                Err(Invalid::Syntax.into())
-            };
-        }
-        ("ID" | "INFO" | "GETNAME" | "SETNAME" | "SETINFO" | "NO-EVICT" | "NO-TOUCH", _) => {
-            return Err(words.subcommand_word_count(&name));
-        }
-        _ => return Err(words.no_subcommand(&name)),
-    };
-    Ok(Command::Server(Server::Client(client)))
 }
 
 pub fn command(words: &mut Words<'_>) -> Parsed {
@@ -176,15 +133,36 @@ pub fn command(words: &mut Words<'_>) -> Parsed {
     let (name, count) = words.subcommand()?;
     let about = match (name.as_str(), count) {
         ("COUNT", 0) => About::Count,
-        ("LIST", 0) => About::Names,
+        ("LIST", _) => About::Names(filter(words)?),
         ("INFO", 0) => About::All,
         ("INFO", _) => About::Some(names(words)),
         ("DOCS", _) => About::Documentation(names(words)),
         ("GETKEYS", 1..) => About::Keys(words.rest.to_vec()),
-        ("COUNT" | "LIST" | "GETKEYS", _) => return Err(words.subcommand_word_count(&name)),
-        _ => return Err(words.no_subcommand(&name)),
+        ("GETKEYSANDFLAGS", 1..) => About::KeysAndFlags(words.rest.to_vec()),
+        ("HELP", 0) => About::Parts(words.verb.name()),
+        ("COUNT" | "GETKEYS" | "GETKEYSANDFLAGS" | "HELP", _) => {
+            return Err(words.subcommand_word_count(&name));
+        }
+        _ => return Err(words.no_subcommand()),
     };
     Ok(Command::Server(Server::About(about)))
+}
+
+/// What COMMAND LIST is limited to.
+fn filter(words: &mut Words<'_>) -> Result<NameFilter, Refusal> {
+    let Some(option) = words.next() else { return Ok(NameFilter::All) };
+    match words.rest {
+        [by, what] if is(option, "FILTERBY") && is(by, "MODULE") && !what.is_empty() => {
+            Ok(NameFilter::Module)
+        }
+        [by, category] if is(option, "FILTERBY") && is(by, "ACLCAT") => {
+            Ok(NameFilter::Category(printable(category).to_ascii_lowercase()))
+        }
+        [by, pattern] if is(option, "FILTERBY") && is(by, "PATTERN") => {
+            Ok(NameFilter::Pattern(pattern.to_ascii_lowercase().into()))
+        }
+        _ => Err(Invalid::Syntax.into()),
+    }
 }
 
 pub fn info(words: &mut Words<'_>) -> Parsed {
@@ -194,12 +172,40 @@ pub fn info(words: &mut Words<'_>) -> Parsed {
 
 pub fn config(words: &mut Words<'_>) -> Parsed {
     let (name, count) = words.subcommand()?;
-    match (name.as_str(), count) {
-        ("GET", 1..) => Ok(Command::Server(Server::Settings { patterns: words.rest.to_vec() })),
-        ("SET", 2..) => Err(Invalid::Immutable { name: printable(&words.word()?) }.into()),
-        ("GET" | "SET", _) => Err(words.subcommand_word_count(&name)),
-        _ => Err(words.no_subcommand(&name)),
+    let config = match (name.as_str(), count) {
+        ("GET", 1..) => Config::Get(words.rest.to_vec()),
+        ("SET", 2..) if count.is_multiple_of(2) => {
+            let pairs = words.rest.chunks_exact(2);
+            Config::Set(
+                pairs.map(|pair| (printable(&pair[0]).to_ascii_lowercase(), pair[1].clone())).collect(),
+            )
+        }
+        ("RESETSTAT", 0) => Config::ResetStatistics,
+        ("REWRITE", 0) => return Err(Invalid::NoConfigFile.into()),
+        ("HELP", 0) => return Ok(Command::Server(Server::About(About::Parts(words.verb.name())))),
+        ("GET" | "SET" | "RESETSTAT" | "REWRITE" | "HELP", _) => {
+            return Err(words.subcommand_word_count(&name));
+        }
+        _ => return Err(words.no_subcommand()),
+    };
+    Ok(Command::Server(Server::Config(config)))
+}
+
+/// A node has nothing to save, and hands over in any case: the options make no difference.
+pub fn shutdown(words: &mut Words<'_>) -> Parsed {
+    while let Some(option) = words.next() {
+        match option {
+            option if is(option, "ABORT") && words.len() == 0 => return Err(Invalid::NoShutdown.into()),
+            option if ["NOSAVE", "SAVE", "NOW", "FORCE"].iter().any(|known| is(option, known)) => {}
+            _ => return Err(Invalid::Syntax.into()),
+        }
     }
+    Ok(Command::Server(Server::Shutdown))
+}
+
+/// Refused whatever its part, as in a Redis that was told nothing else.
+pub fn debug(_: &mut Words<'_>) -> Parsed {
+    Err(Invalid::NoDebug.into())
 }
 
 /// There is nothing to be flushed.
@@ -208,6 +214,6 @@ pub fn function(words: &mut Words<'_>) -> Parsed {
     match (name.as_str(), count) {
         ("FLUSH", 0..=1) => flushall(words).map(|_| Command::Nothing),
         ("FLUSH", _) => Err(words.subcommand_word_count(&name)),
-        _ => Err(words.no_subcommand(&name)),
+        _ => Err(words.no_subcommand()),
     }
 }

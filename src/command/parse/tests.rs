@@ -7,7 +7,10 @@ use crate::command::Op;
 use crate::command::Set;
 use crate::command::SetAnswer;
 use crate::command::SetCondition;
-use crate::command::server::Client;
+use crate::command::client::Client;
+use crate::command::client::ClientFilter;
+use crate::command::client::ClientKind;
+use crate::command::client::Replies;
 use crate::command::server::Server;
 use crate::store::Blob;
 
@@ -213,7 +216,7 @@ fn what_is_larger_than_an_entry_is_refused_before_it_is_sent_anywhere() {
 fn parts_of_commands_that_do_not_exist_are_told_with_their_names() {
     for (line, command, name) in [
         ("CLIENT what 1", "CLIENT", "what"),
-        ("OBJECT FREQ k", "OBJECT", "freq"),
+        ("OBJECT freq k", "OBJECT", "freq"),
         ("CONFIG x", "CONFIG", "x"),
     ] {
         let name = name.to_owned();
@@ -222,6 +225,13 @@ fn parts_of_commands_that_do_not_exist_are_told_with_their_names() {
     let word_count = |command: &str| Refusal::Invalid(Invalid::WordCount { command: command.to_owned() });
     assert_eq!(parsed("CLIENT ID 1"), Err(word_count("client|id")));
     assert_eq!(parsed("OBJECT ENCODING"), Err(word_count("object|encoding")));
+    assert_eq!(parsed("CONFIG SET a"), Err(word_count("config|set")));
+    assert_eq!(parsed("CONFIG SET a 1 b"), Err(word_count("config|set")));
+    assert_eq!(parsed("CONFIG REWRITE"), Err(Invalid::NoConfigFile.into()));
+    assert_eq!(parsed("DEBUG SLEEP 1"), Err(Invalid::NoDebug.into()));
+    assert_eq!(parsed("SHUTDOWN ABORT"), Err(Invalid::NoShutdown.into()));
+    assert_eq!(parsed("SHUTDOWN NOW NOSAVE"), Ok(Command::Server(Server::Shutdown)));
+    assert_eq!(parsed("SHUTDOWN later"), Err(Invalid::Syntax.into()));
     assert_eq!(parsed("CONFIG GET"), Err(word_count("config|get")));
     assert_eq!(parsed("PING a b"), Err(word_count("ping")));
 }
@@ -238,7 +248,7 @@ fn hello_refuses_what_it_does_not_speak() {
     assert_eq!(parsed("SELECT 1"), Err(Invalid::Database.into()));
     assert_eq!(parsed("SELECT 0"), Ok(Command::Nothing));
     let words = [Bytes::from_static(b"CLIENT"), Bytes::from_static(b"SETNAME"), Bytes::from_static(b"a b")];
-    assert_eq!(parse(&words, NOW, ENTRY_BYTES_MAX), Err(Invalid::ClientName.into()));
+    assert_eq!(parse(&words, NOW, ENTRY_BYTES_MAX), Err(Invalid::ClientName { what: "Client names" }.into()));
     assert_eq!(parsed("CLIENT ID"), Ok(Command::Server(Server::Client(Client::Id))));
 }
 
@@ -249,4 +259,41 @@ fn an_unknown_word_is_repeated_shortened_and_printable() {
     assert_eq!(parse(&[Bytes::from_static(b"a\0\xFF")], NOW, 8), unknown(r"a\x00\xff"));
     assert_eq!(parsed(&"x".repeat(65)), unknown(&("x".repeat(64) + "...")));
     assert_eq!(parse(&[], NOW, 8), unknown(""));
+}
+
+#[test]
+fn connections_are_meant_as_redis_documents_it() {
+    let client = |line: &str| match parsed(line) {
+        Ok(Command::Server(Server::Client(client))) => client,
+        other => panic!("{line}: {other:?}"),
+    };
+    let all = ClientFilter::default;
+    assert_eq!(client("CLIENT LIST"), Client::List(all()));
+    assert_eq!(client("CLIENT LIST ID 1 3"), Client::List(ClientFilter { ids: vec![1, 3], ..all() }));
+    let kind = Some(ClientKind::Other);
+    assert_eq!(client("CLIENT LIST TYPE pubsub"), Client::List(ClientFilter { kind, ..all() }));
+    assert_eq!(client("CLIENT KILL 1.2.3.4:5"), Client::KillAddress(Bytes::from_static(b"1.2.3.4:5")));
+    let others = ClientFilter { skips_asking: true, ..all() };
+    assert_eq!(client("CLIENT KILL USER default"), Client::Kill(others.clone()));
+    assert_eq!(client("CLIENT KILL SKIPME no"), Client::Kill(all()));
+    let remote = Some(Bytes::from_static(b"a:1"));
+    let wanted = ClientFilter { ids: vec![7], remote, ..others };
+    assert_eq!(client("CLIENT KILL ID 7 ADDR a:1"), Client::Kill(wanted));
+    assert_eq!(client("CLIENT REPLY SKIP"), Client::Reply(Replies::NotTheNext));
+    for (line, text) in [
+        ("CLIENT KILL ID 0", "client-id should be greater than 0"),
+        ("CLIENT KILL ID x", "client-id should be greater than 0"),
+        ("CLIENT KILL TYPE x", "Unknown client type 'x'"),
+        ("CLIENT KILL USER x", "No such user 'x'"),
+        ("CLIENT KILL SKIPME maybe", "syntax error"),
+        ("CLIENT KILL ID 1 ADDR", "syntax error"),
+        ("CLIENT KILL", "wrong number of arguments for 'client|kill' command"),
+        ("CLIENT LIST ID", "syntax error"),
+        ("CLIENT LIST ID x", "Invalid client ID"),
+        ("CLIENT REPLY maybe", "syntax error"),
+        ("CLIENT SETINFO LIB x", "Unrecognized option 'LIB'"),
+        ("CLIENT MAINT_NOTIFICATIONS ON", "unknown subcommand 'MAINT_NOTIFICATIONS'. Try CLIENT HELP."),
+    ] {
+        assert_eq!(parsed(line).unwrap_err().to_string(), text, "{line}");
+    }
 }

@@ -7,6 +7,7 @@ use crate::command::Command;
 use crate::command::Gather;
 use crate::command::KeyCommand;
 use crate::command::Reply;
+use crate::command::Verb;
 use crate::command::help_lines;
 use crate::node::gather;
 use crate::protocol;
@@ -24,16 +25,16 @@ pub(super) enum Item {
     /// It is encoded already.
     Ready(Bytes),
     /// The next reply of the router.
-    Routed,
+    Routed(&'static Verb),
     /// So many of them, gathered.
-    Gathered(Gather, usize),
+    Gathered(&'static Verb, Gather, usize),
 }
 
 /// What ends a batch.
 pub(super) enum Last {
     Nothing,
     /// It is carried out alone, behind all before it, and must show what they did.
-    Alone(Command),
+    Alone(&'static Verb, Command),
     /// What has been read cannot be understood: this is said, and the connection closed.
     Broken(Bytes),
 }
@@ -50,14 +51,14 @@ impl Batch {
     }
 
     /// Adds a command; false: it has to be the last one.
-    pub(super) fn add(&mut self, command: Command) -> bool {
+    pub(super) fn add(&mut self, verb: &'static Verb, command: Command) -> bool {
         match command {
             Command::Key(command) => {
                 self.commands.push(command);
-                self.items.push(Item::Routed);
+                self.items.push(Item::Routed(verb));
             }
             Command::Many(many) if gather::is_small(&many) => {
-                self.items.push(Item::Gathered(many.gather(), many.len()));
+                self.items.push(Item::Gathered(verb, many.gather(), many.len()));
                 self.commands.extend(many.parts());
             }
             Command::Nothing => self.ready(&Reply::Done),
@@ -76,6 +77,7 @@ impl Batch {
             | Command::Keys { .. }
             | Command::Scan { .. }
             | Command::Size
+            | Command::RandomKey
             | Command::Flush
             | Command::Cluster(_)
             | Command::Server(_)
@@ -83,7 +85,7 @@ impl Batch {
             | Command::Nodes
             | Command::Ring
             | Command::Stats => {
-                self.last = Last::Alone(command);
+                self.last = Last::Alone(verb, command);
                 return false;
             }
         }

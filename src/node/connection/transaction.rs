@@ -71,6 +71,7 @@ impl Connection {
             return Ok(());
         }
         let (now, entry_bytes_max) = (self.context.clocks.wall(), self.context.settings.text.entry_bytes_max);
+        requests.iter().flat_map(|words| command::verb_of(words)).for_each(|verb| self.session.calls(verb));
         let commands = requests.iter().map(|words| command::parse(words, now, entry_bytes_max)).collect();
         drop(requests);
         let mut plan = match Plan::new(commands, watched) {

@@ -71,6 +71,7 @@ pub fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
         | Refusal::TransactionTooLarge { .. }
         | Refusal::TooManyWatched { .. }
         | Refusal::PartAborted
+        | Refusal::TooManyConnections
         | Refusal::Unknown => ("ERR", refusal.to_string()),
         // The code is the first word of its text.
         Refusal::Moved { slot, address } => ("MOVED", format!("{slot} {address}")),

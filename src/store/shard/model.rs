@@ -273,6 +273,12 @@ impl Bench {
         for partition in PARTITIONS.map(|number| Partition::new(number).unwrap()) {
             let values = model.recency.iter().filter(|name| name.0 == partition).count();
             assert_eq!(shard.len_of(partition), values);
+            let kept: Vec<_> = shard.values_of(partition).map(|item| item.content).collect();
+            assert_eq!(kept.len(), values);
+            let has_deadline = |content: &&ItemContent<'_>| {
+                matches!(content, ItemContent::Value { expires_at: Some(_), .. })
+            };
+            assert_eq!(shard.expiring_len_of(partition), kept.iter().filter(has_deadline).count());
             let mark = model.flushed_at.get(&partition).copied().unwrap_or_default();
             assert_eq!(shard.flushed_at(partition), mark);
         }
