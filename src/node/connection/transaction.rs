@@ -27,7 +27,7 @@ enum Part {
     Done(Vec<Bytes>),
     /// None was carried out: a watched key has changed.
     Aborted,
-    /// This error.
+    /// None was carried out, or nobody knows: this error says which.
     Failed(Bytes),
 }
 
@@ -37,6 +37,16 @@ impl Part {
             Some(replies) => Self::Done(replies),
             None if resp::is_error(&reply) => Self::Failed(reply),
             None => Self::Aborted,
+        }
+    }
+
+    /// Whether it is certain that nothing was carried out. Only then is that the reply to all of a
+    /// transaction: clients take an error in place of the list for that.
+    fn has_not_run(&self) -> bool {
+        match self {
+            Self::Done(_) => false,
+            Self::Aborted => true,
+            Self::Failed(error) => error.starts_with(b"-CLUSTERDOWN"),
         }
     }
 }
@@ -94,7 +104,10 @@ impl Connection {
             let Step { parts, items, last } = step;
             let replies = gather::run_all(&self.context, codec, parts).await;
             let parts: Vec<Part> = replies.into_iter().map(Part::of).collect();
-            if let ([part @ (Part::Aborted | Part::Failed(_))], true) = (&parts[..], is_one_part) {
+            if let [part] = &parts[..]
+                && is_one_part
+                && part.has_not_run()
+            {
                 self.output.truncate(start);
                 self.go_on(codec, part);
                 return Ok(());
