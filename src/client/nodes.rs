@@ -219,3 +219,60 @@ async fn lines(connection: &mut Connection, command: &str) -> io::Result<String>
     let said = format!("{command} is answered {answer:?}");
     connection::text(answer).ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, said))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::Partition;
+
+    const NODES: &str = "a alive client=h:1 primaries=0 replicas=0 view=7\n\
+                         b alive client=h:2 primaries=0 replicas=0 view=7\n\
+                         c dead client=h:3 primaries=0 replicas=0 view=7\n\
+                         d alive client=h:4 primaries=0 replicas=0 view=7";
+
+    fn known(ring: &str) -> Known {
+        let settings = Arc::new(Settings::default());
+        let map = Map::new(NODES, ring).unwrap();
+        let pools = map.nodes.iter().map(|node| Pool::new(node.address.clone(), &settings)).collect();
+        Known { map, pools, seeds: vec![Pool::new("seed".to_owned(), &settings)] }
+    }
+
+    fn request(key: Option<&'static [u8]>) -> Request {
+        Request { wire: Vec::new(), effect: Effect::Read, partition: key.map(Partition::of) }
+    }
+
+    /// Where a request goes, one after the other, if nobody answers.
+    fn order(known: &Known, request: &Request, turn: usize, is_spread: bool) -> Vec<String> {
+        let mut tried = Vec::new();
+        while let Some(pool) = known.pick(request, turn, is_spread, &tried) {
+            tried.push(Arc::clone(pool));
+        }
+        tried.iter().map(|pool| pool.address().to_owned()).collect()
+    }
+
+    #[test]
+    fn a_key_goes_to_its_primary_then_to_replicas_then_to_others_and_to_the_dead_last() {
+        let known = known("0-4095 primary=b replicas=c,a");
+        assert_eq!(order(&known, &request(Some(b"k")), 0, false), ["h:2", "h:1", "h:4", "seed", "h:3"]);
+        known.pools[1].fail(&io::Error::other("broken"));
+        assert_eq!(order(&known, &request(Some(b"k")), 0, false), ["h:1", "h:4", "seed", "h:3", "h:2"]);
+    }
+
+    #[test]
+    fn reads_are_spread_over_all_copies_in_turn() {
+        let known = known("0-4095 primary=b replicas=a");
+        let first = |turn| order(&known, &request(Some(b"k")), turn, true)[0].clone();
+        assert_eq!((first(0), first(1), first(2)), ("h:2".to_owned(), "h:1".to_owned(), "h:2".to_owned()));
+        known.pools[0].fail(&io::Error::other("broken"));
+        assert_eq!((first(0), first(1)), ("h:2".to_owned(), "h:2".to_owned()));
+    }
+
+    #[test]
+    fn what_has_no_key_goes_to_all_nodes_in_turn() {
+        let known = known("0-4095 primary=b replicas=a");
+        let first = |turn| order(&known, &request(None), turn, false)[0].clone();
+        assert_eq!((first(0), first(1), first(3)), ("h:1".to_owned(), "h:2".to_owned(), "h:4".to_owned()));
+        let nothing = Known { map: Map::default(), pools: Vec::new(), seeds: known.seeds.clone() };
+        assert_eq!(order(&nothing, &request(Some(b"k")), 5, true), ["seed"]);
+    }
+}
