@@ -3,7 +3,6 @@
 use std::io;
 use std::time::Duration;
 
-use bytes::Bytes;
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
@@ -94,7 +93,7 @@ impl Connection {
     }
 
     /// Whether the node can be asked: it has neither closed the connection nor said anything unasked.
-    pub(super) fn is_usable(&self) -> bool {
+    pub fn is_usable(&self) -> bool {
         let mut byte = [0];
         let read = self.socket.try_read(&mut byte);
         self.input.is_empty() && read.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
@@ -103,14 +102,13 @@ impl Connection {
 
 /// The text that an answer is: the lines of NODES and the like.
 pub(super) fn text(answer: Answer) -> Option<String> {
-    let bytes: Option<Bytes> = match answer {
-        Answer::Value(bytes) => Some(bytes),
+    match answer {
+        Answer::Value(bytes) | Answer::Text(bytes) => String::from_utf8(bytes.to_vec()).ok(),
         Answer::Word(_)
         | Answer::Error(_)
         | Answer::Integer(_)
         | Answer::Absent
         | Answer::List(_)
         | Answer::Map(_) => None,
-    };
-    bytes.and_then(|bytes| String::from_utf8(bytes.to_vec()).ok())
+    }
 }

@@ -29,8 +29,10 @@ pub enum Answer {
     Error(String),
     /// A number.
     Integer(i64),
-    /// A value, or a text.
+    /// A value, or a text as version 2 of the protocol has it.
     Value(Bytes),
+    /// Lines for a human reader, as version 3 has them.
+    Text(Bytes),
     /// There is nothing.
     Absent,
     /// Several answers in one.
@@ -176,6 +178,7 @@ fn value(
             return Err(AnswerError::End);
         }
         value.advance(FORMAT_BYTES);
+        return Ok(Some(Answer::Text(value)));
     }
     Ok(Some(Answer::Value(value)))
 }
@@ -232,7 +235,7 @@ mod tests {
         let name = || Answer::Word("name".to_owned());
         for (version, map) in [
             (RespVersion::Two, Answer::List(vec![name(), value(b"x\ny")])),
-            (RespVersion::Three, Answer::Map(vec![(name(), value(b"x\ny"))])),
+            (RespVersion::Three, Answer::Map(vec![(name(), Answer::Text(Bytes::from_static(b"x\ny")))])),
         ] {
             let mut wire = Vec::new();
             replies.iter().for_each(|reply| resp::encode(version, reply, &mut wire));
