@@ -31,6 +31,7 @@ main() {
     step "cargo clippy" cargo clippy --locked --all-targets -- -D warnings
     step "shellcheck" check_scripts
     step "cargo test" env CACHEGOPHER_BIN="$release/cachegopher" cargo test --locked --no-fail-fast
+    step "clients" env CACHEGOPHER_BIN="$release/cachegopher" "$here/clients-test.sh"
     step "cluster.sh" env CACHEGOPHER_BIN="$release/cachegopher" "$here/cluster-test.sh"
     summary
 }
@@ -76,6 +77,7 @@ require_test_tools() {
     has stress-ng || has stress || missing+=(stress-ng)
     has redis-cli || missing+=(redis-tools)
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
+    has node && has npm || missing+=(nodejs npm)
     has shellcheck || missing+=(shellcheck)
     ((${#missing[@]} > 0)) || return 0
     install_packages "${missing[@]}" ||

@@ -206,6 +206,12 @@ impl Client {
 }
 
 impl Clients {
+    /// How many have come to this port.
+    pub fn count_at(&self, port: u16) -> usize {
+        let is_there = |client: &&Arc<Client>| client.local.is_some_and(|local| local.port() == port);
+        lock(&self.open).values().filter(is_there).count()
+    }
+
     /// How many there are.
     pub fn count(&self) -> usize {
         self.count.load(Ordering::Acquire)

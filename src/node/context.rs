@@ -67,6 +67,8 @@ pub struct Counters {
     pub connections_accepted: AtomicU64,
     /// Connections refused because there were too many.
     pub connections_refused: AtomicU64,
+    /// Times that a cluster-aware client was told to ask another node.
+    pub redirected: AtomicU64,
     /// Commands that clients sent to this node.
     pub commands: AtomicU64,
     /// Commands sent on to another node.

@@ -56,11 +56,13 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::Actor;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
+use tokio::time::Instant;
 use tracing::info;
 use tracing::warn;
 
@@ -87,7 +89,13 @@ use crate::store::PartitionSet;
 const LEAVE_WAIT_MAX: Duration = Duration::from_secs(10);
 /// How long it then waits until its last changes are acknowledged and its clients are answered.
 const DRAIN_WAIT_MAX: Duration = Duration::from_secs(2);
+/// How long cluster-aware clients are told where everything is now: until none has had to be told for the
+/// shorter time, but not beyond the longer one.
+const REDIRECT_QUIET: Duration = Duration::from_millis(500);
+const REDIRECT_WAIT_MAX: Duration = Duration::from_secs(3);
 /// How often it looks whether that is so.
+const REDIRECT_PERIOD: Duration = Duration::from_millis(20);
+/// How often it looks whether its last changes are acknowledged and its clients are answered.
 const DRAIN_PERIOD: Duration = Duration::from_millis(2);
 
 pub use files::raise_limit as raise_file_limit;
@@ -244,6 +252,7 @@ impl Node {
             context.peers.all().iter().all(|peer| peer.link().is_none() || peer.waiting_bytes() == 0)
         })
         .await;
+        self.redirect_clients().await;
         self.supervisor.cast(supervisor::Message::CloseToClients).ok();
         self.context.hang_up.send_modify(|hang_up| hang_up.is_stopping = true);
         self.drain(|context| context.clients.count() == 0).await;
@@ -263,6 +272,24 @@ impl Node {
             let (reply, answer) = oneshot::channel();
             shard.cast(shard::Message::Stats(reply));
             let _ = tokio::time::timeout(DRAIN_WAIT_MAX, answer).await;
+        }
+    }
+
+    /// Returns when cluster-aware clients know that nothing is here any more. One that finds this node gone
+    /// before it was told so has to find out by itself, and some of them take seconds for that.
+    async fn redirect_clients(&self) {
+        let context = &self.context;
+        let redirected = || context.counters.redirected.load(Ordering::Acquire);
+        let end = Instant::now() + REDIRECT_WAIT_MAX;
+        let (mut last, mut since) = (redirected(), Instant::now());
+        while context.clients.count_at(context.settings.redirect_port) > 0
+            && since.elapsed() < REDIRECT_QUIET
+            && Instant::now() < end
+        {
+            tokio::time::sleep(REDIRECT_PERIOD).await;
+            if redirected() != last {
+                (last, since) = (redirected(), Instant::now());
+            }
         }
     }
 

@@ -18,6 +18,7 @@ use crate::command::KeyCommand;
 use crate::command::Refusal;
 use crate::command::Verb;
 use crate::node::context::Context;
+use crate::node::context::Counters;
 use crate::node::router;
 use crate::protocol;
 use crate::store::Partition;
@@ -154,8 +155,11 @@ fn elsewhere(context: &Context, view: &View, slot: Slot) -> Option<Refusal> {
     let node = primary.identity.node;
     // A link that is lost is the first sign of a death.
     let is_linked = context.peers.find(node).is_some_and(|peer| peer.link().is_some());
-    let moved = Refusal::Moved { slot: slot.number(), address: primary.record.redirect_address() };
-    (node != view.me() && is_linked).then_some(moved)
+    if node == view.me() || !is_linked {
+        return None;
+    }
+    Counters::add(&context.counters.redirected, 1);
+    Some(Refusal::Moved { slot: slot.number(), address: primary.record.redirect_address() })
 }
 
 fn refused(codec: Codec, refusal: &Refusal) -> Bytes {

@@ -266,8 +266,11 @@ impl Placement {
         self.pulls.remove(&source);
         self.taking.remove(&source);
         self.repairs.insert(source, PartitionSet::full());
-        // A hand-over may have been lost in it: better two primaries than none.
-        self.handed.insert(source, PartitionSet::full());
+        // A hand-over may have been lost in it: better two primaries than none. But every stream begins
+        // with a gap, and what one that leaves later has not handed over then must be waited for.
+        if self.peers.is_leaving(source) {
+            self.handed.insert(source, PartitionSet::full());
+        }
         self.settle(now, out);
     }
 

@@ -543,6 +543,9 @@ fn the_successor_of_a_leaving_node_serves_on_its_hand_over_and_not_before() {
     let mut net = Net::with_nodes(4, 2);
     let leaver = net.nodes[0].identity.node;
     let had = net.nodes[0].placement.view().primaries_of(leaver);
+    // As every stream does when it begins.
+    net.act(1, |placement, now, out| placement.linked(leaver, true, now, out));
+    net.run_until_quiet();
     net.act(0, Placement::leave);
     let record = Record::clone(net.nodes[0].placement.record());
     // The record overtakes the stream.

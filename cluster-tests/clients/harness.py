@@ -1,0 +1,146 @@
+"""What every client written in Python is put through; `harness.cjs` is the same for JavaScript.
+
+A client is a file of its own with a class that has the methods of `Client` below, and ends with
+`harness.main(TheClass)`. `run.py` calls it with one of two arguments:
+
+  check  every method, with keys and values of any bytes up to the limit
+  watch  writes and reads without a pause, says `ready`, reads a line when a node is struck, goes on
+         for a while, and says what it has seen as one line of JSON
+"""
+
+import json
+import os
+import sys
+import threading
+import time
+
+CLIENT_PORTS = [int(port) for port in os.environ["CLIENT_PORTS"].split(",")]
+REDIRECT_PORTS = [int(port) for port in os.environ["REDIRECT_PORTS"].split(",")]
+ENTRY_BYTES_MAX = 65_536
+
+WORKERS = 4
+ROUNDS_BEFORE = 300
+SECONDS_AFTER = 3.0
+SECONDS_MAX = 60.0
+
+
+class Client:
+    """What is asked of a client. Keys and values are bytes."""
+
+    def set(self, key, value): ...
+    def get(self, key): ...
+    def expire(self, key, seconds): ...
+    def ttl(self, key): ...
+    def mget(self, keys): ...
+    def delete(self, keys): ...
+    def pipeline(self, pairs):
+        """Sets all pairs at once, and returns the values got at once."""
+    def scan(self, pattern):
+        """All keys that match."""
+    def size(self): ...
+    def close(self): ...
+
+
+def main(make):
+    {"check": check, "watch": watch}[sys.argv[1]](make)
+
+
+def expect(step, found, wanted):
+    if found != wanted:
+        sys.exit(f"{step}: {found!r:.200} instead of {wanted!r:.200}")
+    print(f"  {step}", flush=True)
+
+
+def check(make):
+    client = make()
+    client.delete([key for key in client.scan(b"*")] or [b"nothing"])
+    expect("an empty cluster", client.size(), 0)
+    client.set(b"greeting", b"hello")
+    expect("set, get", client.get(b"greeting"), b"hello")
+    expect("a missing key", client.get(b"missing"), None)
+    client.expire(b"greeting", 100)
+    expect("expire, ttl", client.ttl(b"greeting") in (99, 100), True)
+    every_byte = bytes(range(256))
+    client.set(every_byte, every_byte[::-1])
+    expect("keys and values of any bytes", client.get(every_byte), every_byte[::-1])
+    largest = os.urandom(ENTRY_BYTES_MAX - len(b"largest"))
+    client.set(b"largest", largest)
+    expect("the largest entry", client.get(b"largest") == largest, True)
+    pairs = {b"key-%d" % number: b"value-%d" % number for number in range(500)}
+    expect("pipeline", client.pipeline(pairs), list(pairs.values()))
+    some = list(pairs)[:50]
+    expect("mget", client.mget([*some, b"missing"]), [*(pairs[key] for key in some), None])
+    expect("scan", sorted(client.scan(b"key-*")), sorted(pairs))
+    expect("size", client.size(), len(pairs) + 3)
+    client.delete(list(pairs))
+    expect("delete", client.size(), 3)
+    client.close()
+
+
+class Seen:
+    def __init__(self):
+        self.rounds = 0
+        self.errors = {}
+        self.gap = 0.0
+        self.last = time.monotonic()
+
+    def done(self):
+        now = time.monotonic()
+        self.gap = max(self.gap, now - self.last)
+        self.last = now
+        self.rounds += 1
+
+
+def work(client, worker, seen, is_over):
+    number = 0
+    while not is_over.is_set():
+        key, value = b"watched-%d-%d" % (worker, number % 100), b"%d" % number
+        number += 1
+        try:
+            client.set(key, value)
+            found = client.get(key)
+            if found != value:
+                raise ValueError(f"{found} was read of {key}, and {value} was written")
+            seen.done()
+        except Exception as error:
+            text = f"{type(error).__name__}: {error}"[:200]
+            seen.errors[text] = seen.errors.get(text, 0) + 1
+            time.sleep(0.01)
+
+
+def watch(make):
+    all_seen = [Seen() for _ in range(WORKERS)]
+    is_over = threading.Event()
+    clients = [make() for _ in all_seen]
+    threads = [
+        threading.Thread(target=work, args=(client, worker, seen, is_over), daemon=True)
+        for worker, (client, seen) in enumerate(zip(clients, all_seen))
+    ]
+    for thread in threads:
+        thread.start()
+    until(lambda: all(seen.rounds >= ROUNDS_BEFORE for seen in all_seen), SECONDS_MAX)
+    for seen in all_seen:
+        seen.gap = 0.0
+    print("ready", flush=True)
+    sys.stdin.readline()
+    struck = time.monotonic()
+    is_well = lambda seen: seen.last > struck and time.monotonic() - seen.last < 0.5
+    until(
+        lambda: time.monotonic() - struck > SECONDS_AFTER and all(map(is_well, all_seen)), SECONDS_MAX
+    )
+    works = all(map(is_well, all_seen))
+    is_over.set()
+    errors = {}
+    for seen in all_seen:
+        for text, count in seen.errors.items():
+            errors[text] = errors.get(text, 0) + count
+    rounds, gap = sum(seen.rounds for seen in all_seen), max(seen.gap for seen in all_seen)
+    result = {"works": works, "rounds": rounds, "gap_ms": round(gap * 1000), "errors": errors}
+    print(json.dumps(result), flush=True)
+    os._exit(0)
+
+
+def until(condition, seconds):
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.005)
