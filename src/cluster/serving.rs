@@ -49,8 +49,8 @@ const STEP_BYTES_MAX: usize = 64 * 1024;
 const VISITS: usize = 8;
 /// Bytes of keys and values that travel as one: with one entry more they fit a frame.
 const TOGETHER_BYTES_MAX: usize = 8 * 1024 * 1024;
-/// Partitions that are purged in one step.
-const STEP_PURGES_MAX: usize = 8;
+/// Steps of clearing away what flushes and purges have left: some hundred microseconds.
+const STEP_CLEARS_MAX: usize = 128;
 
 /// What is to be streamed, and to whom, in order.
 pub type Outgoing = Vec<(NodeId, StreamItem)>;
@@ -79,7 +79,6 @@ pub struct Serving {
     primary: PartitionSet,
     subscribers: BTreeMap<NodeId, PartitionSet>,
     pulls: VecDeque<Pull>,
-    purging: PartitionSet,
 }
 
 impl Serving {
@@ -95,7 +94,6 @@ impl Serving {
             primary: PartitionSet::new(),
             subscribers: BTreeMap::new(),
             pulls: VecDeque::new(),
-            purging: PartitionSet::new(),
         };
         serving.see(view);
         serving
@@ -136,7 +134,6 @@ impl Serving {
         if !self.primary.contains(partition) {
             return false;
         }
-        self.purge_now(partition);
         let executed = execute(command, partition, &mut self.store, &mut self.clock, &mut self.tenure, now);
         reply(&executed.reply);
         match <[Change; 1]>::try_from(executed.changes) {
@@ -158,7 +155,6 @@ impl Serving {
         if !self.primary.contains(partition) {
             return false;
         }
-        self.purge_now(partition);
         match *request {
             Plain::Get { key } => {
                 reply(&self.store.get(partition, key, now).map_or(Reply::Absent, Reply::Value));
@@ -188,8 +184,7 @@ impl Serving {
         reply: impl FnOnce(&Reply<'_>),
     ) -> bool {
         let partition = Partition::of(&command.key.0);
-        let may_answer =
-            command.is_read() && self.view.has_copy(partition) && !self.purging.contains(partition);
+        let may_answer = command.is_read() && self.view.has_copy(partition);
         if may_answer {
             let (store, clock, tenure) = (&mut self.store, &mut self.clock, &mut self.tenure);
             reply(&execute(command, partition, store, clock, tenure, now).reply);
@@ -203,7 +198,6 @@ impl Serving {
             StreamItem::Change(change) => self.apply_change(change, now),
             StreamItem::Together(changes) => changes.iter().for_each(|change| self.apply_change(change, now)),
             StreamItem::Flushed { partition, version } => {
-                self.purge_now(*partition);
                 self.clock.observe(*version);
                 self.store.flush(*partition, *version);
                 self.tenure.flushed(*partition);
@@ -215,7 +209,6 @@ impl Serving {
 
     fn apply_change(&mut self, change: &Change, now: Timestamp) {
         let partition = Partition::of(&change.key);
-        self.purge_now(partition);
         self.clock.observe(change.version);
         match self.store.apply(partition, change, now) {
             Applied::Newer => self.tenure.changed(&change.key),
@@ -284,14 +277,13 @@ impl Serving {
 
     /// Whether there is something for [`Serving::step`] to do.
     pub fn has_work(&self) -> bool {
-        !self.pulls.is_empty() || !self.purging.is_empty()
+        !self.pulls.is_empty() || self.store.has_remains()
     }
 
     /// Does a bounded piece of what takes long. A pull goes on only where `may_send` says that its
     /// node can take more.
     pub fn step(&mut self, now: Timestamp, may_send: impl Fn(NodeId) -> bool, out: &mut Outgoing) {
-        let purged: Vec<Partition> = self.purging.iter().take(STEP_PURGES_MAX).collect();
-        purged.into_iter().for_each(|partition| self.purge_now(partition));
+        self.store.clear_some(STEP_CLEARS_MAX);
         // Round robin over the pulls, so that a slow node does not hold up the others.
         let Some(mut pull) = self.pulls.pop_front() else { return };
         if !may_send(pull.by) {
@@ -315,9 +307,10 @@ impl Serving {
         }
     }
 
-    /// Forgets all that is stored of partitions, by and by.
+    /// Forgets all that is stored of partitions.
     pub fn purge(&mut self, partitions: &PartitionSet) {
-        self.purging.union_with(&self.partitions().filter(|p| partitions.contains(*p)).collect());
+        let purged = self.partitions().filter(|partition| partitions.contains(*partition));
+        purged.for_each(|partition| self.store.drop_partition(partition));
     }
 
     /// Deletes all entries of the partitions of this shard that the node serves, out of these.
@@ -325,7 +318,6 @@ impl Serving {
         let served: PartitionSet =
             self.partitions().filter(|p| partitions.contains(*p) && self.primary.contains(*p)).collect();
         for partition in served.iter() {
-            self.purge_now(partition);
             let version = self.clock.next(now);
             self.store.flush(partition, version);
             self.tenure.flushed(partition);
@@ -400,13 +392,6 @@ impl Serving {
 
     fn partitions(&self) -> impl Iterator<Item = Partition> + use<> {
         Partition::all().skip(usize::from(self.number)).step_by(usize::from(self.count))
-    }
-
-    /// A partition that is being purged and comes to use again must not lose what comes now.
-    fn purge_now(&mut self, partition: Partition) {
-        if self.purging.remove(partition) {
-            self.store.drop_partition(partition);
-        }
     }
 
     fn stream(&self, partition: Partition, item: &StreamItem, out: &mut Outgoing) {

@@ -322,8 +322,8 @@ impl Run<'_> {
     }
 
     fn memory_usage(&self, key: &Bytes) -> Reply<'static> {
-        /// What a slot, its share of a table and the allocation's header take.
-        const OVERHEAD_BYTES: usize = 56;
+        /// What a record's header and its share of a table take.
+        const OVERHEAD_BYTES: usize = 27;
         self.former(key).map_or(Reply::Absent, |former| {
             Reply::Integer((key.len() + former.value.len() + OVERHEAD_BYTES) as i64)
         })

@@ -1,11 +1,16 @@
 //! What a node keeps in memory: plain values, driven by [`crate::time`] alone.
 
+mod arena;
+mod bucket;
 mod change;
 mod item;
+mod list;
 mod partition;
+mod record;
 mod shard;
 mod size_class;
 mod slab;
+mod table;
 mod tables;
 mod wire;
 

@@ -6,12 +6,17 @@
 //! are kept for a bounded time and in bounded memory. Eviction makes room, is local and leaves
 //! nothing behind.
 //!
+//! A flush and a drop hide what they are about at once, whatever there is; it is cleared away by and by.
+//!
 //! A value past its deadline is deleted as of its own version. So it reads as absent at once, and
 //! when it is noticed it becomes a tombstone (unless that would be too old already), just as if
 //! the change had arrived too late: an older value of the key cannot come back in its place.
 //!
 //! It has no clock and sends nothing: replication and routing are its owner's work. How entries
-//! lie in memory is `slab`'s affair, which one a key has `tables`'.
+//! lie in memory is `slab`'s affair, which one a key has `tables`', what has to go `room`'s.
+
+mod counts;
+mod room;
 
 use std::time::Duration;
 
@@ -20,10 +25,14 @@ use crate::store::Item;
 use crate::store::ItemContent;
 use crate::store::Partition;
 use crate::store::ScanCursor;
-use crate::store::slab;
-use crate::store::slab::List;
+use crate::store::list::List;
+use crate::store::record;
+use crate::store::record::Record;
+use crate::store::shard::counts::Kind;
 use crate::store::slab::Slab;
-use crate::store::tables;
+use crate::store::table::POSITION_BITS;
+use crate::store::tables::Gone;
+use crate::store::tables::Remains;
 use crate::store::tables::Tables;
 use crate::time::Timestamp;
 use crate::time::Version;
@@ -121,9 +130,9 @@ impl Shard {
     /// An empty shard. The seed is random, so that nobody can choose keys that collide.
     pub fn new(limits: ShardLimits, hash_seed: u64) -> Self {
         Self {
-            limits,
             tables: Tables::new(hash_seed),
-            slab: Slab::new(),
+            slab: Slab::new(limits.memory_bytes_max),
+            limits,
             recency: List::new(),
             tombstones: List::new(),
             expired_up_to: ScanCursor::START,
@@ -145,7 +154,7 @@ impl Shard {
         };
         self.hits += 1;
         self.recency.renew(&mut self.slab, index);
-        match self.slab.content(index) {
+        match self.slab.record(index).content() {
             ItemContent::Value { bytes, .. } => Some(bytes),
             ItemContent::Deleted => None,
         }
@@ -153,23 +162,33 @@ impl Shard {
 
     /// The slot of a key's value. One that is past its deadline is cleared away.
     fn find_value(&mut self, partition: Partition, key: &[u8], now: Timestamp) -> Option<u32> {
-        let index = self.tables.find(&self.slab, partition, key)?;
-        if self.slab.is_tombstone(index) {
-            return None;
-        }
-        match self.slab.content(index).at(now) {
+        let index = self.find(partition, key)?;
+        let content = self.slab.record(index).content();
+        match content.at(now) {
             ItemContent::Value { .. } => Some(index),
             ItemContent::Deleted => {
-                self.expire(index, now);
+                if content != ItemContent::Deleted {
+                    self.expire(index, now);
+                }
                 None
             }
         }
     }
 
+    /// The slot of a key's value or tombstone.
+    fn find(&self, partition: Partition, key: &[u8]) -> Option<u32> {
+        let index = self.tables.find(&self.slab, partition, key, self.tables.hash(key))?;
+        (!self.is_hidden(self.slab.record(index))).then_some(index)
+    }
+
+    /// Whether a flush has passed an entry that is still in its table.
+    fn is_hidden(&self, record: Record<'_>) -> bool {
+        record.version() <= self.tables.flushed_at(record.partition())
+    }
+
     /// A key's value with all that is known of it, as if nobody had looked.
     pub fn peek(&self, partition: Partition, key: &[u8], now: Timestamp) -> Option<Item<'_>> {
-        let index = self.tables.find(&self.slab, partition, key)?;
-        let item = self.slab.item(index);
+        let item = self.slab.record(self.find(partition, key)?).item();
         match item.content.at(now) {
             ItemContent::Value { .. } => Some(item),
             ItemContent::Deleted => None,
@@ -183,10 +202,10 @@ impl Shard {
 
     /// The version of a key's value or tombstone.
     pub fn version_of(&self, partition: Partition, key: &[u8]) -> Option<Version> {
-        self.tables.find(&self.slab, partition, key).map(|index| self.slab.version(index))
+        self.find(partition, key).map(|index| self.slab.record(index).version())
     }
 
-    /// Merges a change, then makes room if it is too much for the limits.
+    /// Merges a change, after making room for it if it is too much for the limits.
     pub fn apply(&mut self, partition: Partition, change: &Change, now: Timestamp) -> Applied {
         let Change { key, version, content } = change;
         self.apply_item(Item { partition, key, version: *version, content: content.into() }, now)
@@ -196,117 +215,80 @@ impl Shard {
     pub fn apply_item(&mut self, item: Item<'_>, now: Timestamp) -> Applied {
         let Item { partition, key, version, content } = item;
         let content = content.at(now);
-        let found = self.tables.find(&self.slab, partition, key);
+        let hash = self.tables.hash(key);
+        let found = self.tables.find(&self.slab, partition, key, hash);
         if version <= self.flushed_at(partition)
             || found.is_some_and(|index| !self.is_newer(index, version, content, now))
         {
             return Applied::Stale;
         }
-        if let Some(too_large) = self.too_large(key, content) {
+        let item = Item { content, ..item };
+        let record_bytes = record::record_bytes(&item);
+        if let Some(too_large) = self.too_large(record_bytes) {
             return too_large;
         }
-        let index = match found {
-            Some(index) => self.overwrite(index, version, content),
-            None => self.insert(Item { partition, key, version, content }),
-        };
-        self.drop_excess(index);
+        self.tables.observe(partition, version);
+        match found.filter(|index| self.slab.fits(*index, record_bytes)) {
+            Some(index) => self.overwrite(index, item),
+            None => self.place(item, record_bytes, hash, found),
+        }
+        self.drop_excess_tombstones();
         Applied::Newer
     }
 
     /// Whether a change to the entry in a slot wins over what is there.
     fn is_newer(&self, index: u32, version: Version, content: ItemContent<'_>, now: Timestamp) -> bool {
-        match version.cmp(&self.slab.version(index)) {
+        let record = self.slab.record(index);
+        match version.cmp(&record.version()) {
             std::cmp::Ordering::Less => false,
             std::cmp::Ordering::Greater => true,
             // Both as of now, or the result would depend on which was here before it expired.
-            std::cmp::Ordering::Equal => content > self.slab.content(index).at(now),
+            std::cmp::Ordering::Equal => content > record.content().at(now),
         }
     }
 
-    /// Why an entry would not fit even if it were alone, if so.
-    fn too_large(&self, key: &[u8], content: ItemContent<'_>) -> Option<Applied> {
-        let alone_bytes = tables::EMPTY_BYTES + tables::SMALL_TABLE_BYTES_MAX + slab::CHUNK_BYTES;
-        let bytes = slab::allocation_bytes(key, content);
-        let bytes_max = self.limits.memory_bytes_max.saturating_sub(alone_bytes).min(slab::ENTRY_BYTES_MAX);
-        let is_shard_too_small = self.limits.memory_bytes_max < alone_bytes;
-        (is_shard_too_small || bytes > bytes_max).then_some(Applied::TooLarge { bytes, bytes_max })
-    }
-
-    fn overwrite(&mut self, index: u32, version: Version, content: ItemContent<'_>) -> u32 {
+    /// Gives an entry another version and content in its slot, which is long enough.
+    fn overwrite(&mut self, index: u32, item: Item<'_>) {
+        let (before, after) = (Kind::of(self.slab.record(index).content()), Kind::of(item.content));
         self.unlink(index);
-        self.slab.overwrite(index, version, content);
+        self.slab.overwrite(index, item);
         self.link(index);
-        index
-    }
-
-    fn insert(&mut self, item: Item<'_>) -> u32 {
-        // Make room in the slab first: in a full shard the new entry takes an evicted one's slot.
-        while !self.slab.has_room() && !self.has_memory_for_chunk() {
-            let oldest = self.recency.oldest().or(self.tombstones.oldest());
-            self.drop_entry(
-                oldest.expect("an empty shard has memory for a chunk, or the entry is too large"),
-            );
+        if before != after {
+            self.count_out(item.partition, before);
+            self.count_in(item.partition, after);
+            self.drop_excess_items();
         }
-        let index = self.slab.insert(item);
-        self.tables.insert(&self.slab, index);
-        self.link(index);
-        index
-    }
-
-    fn has_memory_for_chunk(&self) -> bool {
-        self.slab.can_grow() && self.memory_bytes() + slab::CHUNK_BYTES <= self.limits.memory_bytes_max
-    }
-
-    /// Drops entries until the limits are kept, never the value just written.
-    fn drop_excess(&mut self, written: u32) {
-        self.drop_excess_tombstones();
-        let items_max = self.limits.items_max.unwrap_or(usize::MAX);
-        while self.item_count > items_max || self.memory_bytes() > self.limits.memory_bytes_max {
-            match self.recency.oldest().filter(|index| *index != written) {
-                Some(oldest) => self.drop_entry(oldest),
-                None => break,
-            }
-        }
-        while self.memory_bytes() > self.limits.memory_bytes_max {
-            let oldest = self.tombstones.oldest().expect("what was written fits when it is alone");
-            self.drop_entry(oldest);
-        }
-    }
-
-    fn drop_excess_tombstones(&mut self) {
-        while self.tombstone_bytes > self.limits.tombstone_bytes_max {
-            let oldest = self.tombstones.oldest().expect("tombstones that take memory are in their list");
-            self.drop_entry(oldest);
-        }
-    }
-
-    /// Drops an entry to make room. Values count as evicted.
-    fn drop_entry(&mut self, index: u32) {
-        self.evictions += u64::from(!self.slab.is_tombstone(index));
-        self.remove(index);
     }
 
     /// Clears away a value past its deadline.
     fn expire(&mut self, index: u32, now: Timestamp) {
         self.expirations += 1;
-        let version = self.slab.version(index);
-        if self.is_old(version, now) {
+        let item = self.slab.record(index).item();
+        if self.is_old(item.version, now) {
             self.remove(index);
-        } else {
-            self.overwrite(index, version, ItemContent::Deleted);
-            self.drop_excess_tombstones();
-        }
-    }
-
-    /// Removes everything of a partition at or below a version, now and whenever it arrives.
-    pub fn flush(&mut self, partition: Partition, version: Version) {
-        if version <= self.flushed_at(partition) {
             return;
         }
-        self.tables.set_flushed_at(partition, version);
-        let slots = self.tables.slots(partition);
-        let flushed: Vec<u32> = slots.filter(|index| self.slab.version(*index) <= version).collect();
-        flushed.into_iter().for_each(|index| self.remove(index));
+        let key: Box<[u8]> = item.key.into();
+        let tombstone = Item { key: &key, content: ItemContent::Deleted, ..item };
+        let record_bytes = record::record_bytes(&tombstone);
+        if self.slab.fits(index, record_bytes) {
+            self.overwrite(index, tombstone);
+        } else {
+            // It goes first, so that there is room for what is less.
+            let hash = self.tables.hash(&key);
+            self.remove(index);
+            self.place(tombstone, record_bytes, hash, None);
+        }
+        self.drop_excess_tombstones();
+    }
+
+    /// Removes everything of a partition at or below a version, now and whenever it arrives. What it
+    /// takes is given back by [`Shard::clear_some`].
+    pub fn flush(&mut self, partition: Partition, version: Version) {
+        if version > self.flushed_at(partition) {
+            let gone = self.tables.flush(partition, version);
+            self.count_gone(gone);
+        }
     }
 
     /// Up to which version a partition was flushed; [`Version::ZERO`] if never.
@@ -314,11 +296,38 @@ impl Shard {
         self.tables.flushed_at(partition)
     }
 
-    /// Removes everything of a partition that this node holds no longer, as if it had never been.
+    /// Removes everything of a partition that this node holds no longer, as if it had never been. What
+    /// it takes is given back by [`Shard::clear_some`].
     pub fn drop_partition(&mut self, partition: Partition) {
-        self.tables.set_flushed_at(partition, Version::ZERO);
-        let dropped: Vec<u32> = self.tables.slots(partition).collect();
-        dropped.into_iter().for_each(|index| self.remove(index));
+        let gone = self.tables.drop_partition(partition);
+        self.count_gone(gone);
+    }
+
+    fn count_gone(&mut self, gone: Gone) {
+        self.item_count -= gone.values;
+        self.tombstone_count -= gone.tombstones;
+    }
+
+    /// Whether flushes and drops have left something to [`Shard::clear_some`].
+    pub fn has_remains(&self) -> bool {
+        self.tables.has_remains()
+    }
+
+    /// Clears away some of what flushes and drops have left, in so many steps; each is about a bucket of
+    /// a table.
+    pub fn clear_some(&mut self, steps_max: usize) {
+        for _ in 0..steps_max {
+            if !self.has_remains() {
+                return;
+            }
+            match self.tables.some_remains(&mut self.slab) {
+                Remains::Aside(indexes) => indexes.into_iter().for_each(|index| {
+                    self.unlink(index);
+                    self.slab.remove(index);
+                }),
+                Remains::Hidden(indexes) => indexes.into_iter().for_each(|index| self.remove(index)),
+            }
+        }
     }
 
     /// Drops tombstones that are old enough, in `steps_max` steps at most. Returns how many steps
@@ -328,7 +337,11 @@ impl Shard {
     /// [`Shard::expire_some`].
     pub fn sweep(&mut self, now: Timestamp, steps_max: usize) -> usize {
         for steps in 0..steps_max {
-            match self.tombstones.oldest().filter(|index| self.is_old(self.slab.version(*index), now)) {
+            match self
+                .tombstones
+                .oldest()
+                .filter(|index| self.is_old(self.slab.record(*index).version(), now))
+            {
                 Some(oldest) => self.drop_entry(oldest),
                 None => return steps,
             }
@@ -360,8 +373,8 @@ impl Shard {
         Duration::from_millis(age_millis) >= self.limits.tombstone_age_max
     }
 
-    /// Visits values and tombstones of all partitions from a cursor on, looking at `visits_max`
-    /// slots at most (and at least one). Returns where to go on; none when it is done.
+    /// Visits values and tombstones of all partitions from a cursor on, `visits_max` of them and a few
+    /// more at most, in the order of their partitions. Returns where to go on; none when it is done.
     ///
     /// What is there during the whole scan is visited exactly once, whatever happens between the
     /// steps. Values past their deadline are visited too.
@@ -369,17 +382,45 @@ impl Shard {
         &'a self,
         cursor: ScanCursor,
         visits_max: usize,
-        visit: impl FnMut(Item<'a>),
+        mut visit: impl FnMut(Item<'a>),
     ) -> Option<ScanCursor> {
-        self.slab.scan(cursor.0, visits_max.max(1), visit).map(ScanCursor)
+        let mut number = (cursor.0 >> POSITION_BITS) as u16;
+        let mut position = cursor.0 & ((1 << POSITION_BITS) - 1);
+        let mut visits = 0;
+        while let Some(partition) = Partition::new(number) {
+            if visits >= visits_max.max(1) {
+                return Some(ScanCursor(u32::from(number) << POSITION_BITS | position));
+            }
+            let next = self.tables.visit(&self.slab, partition, position, |index| {
+                let record = self.slab.record(index);
+                if !self.is_hidden(record) {
+                    visits += 1;
+                    visit(record.item());
+                }
+            });
+            number += u16::from(next.is_none());
+            position = next.unwrap_or(0);
+        }
+        None
     }
 
     /// Everything of a partition, in no order.
     pub fn items_of(&self, partition: Partition) -> impl Iterator<Item = Item<'_>> {
-        self.tables.slots(partition).map(|index| self.slab.item(index))
+        let mut next = Some(0);
+        let some_items = move || {
+            let mut items = Vec::new();
+            next = self.tables.visit(&self.slab, partition, next?, |index| {
+                let record = self.slab.record(index);
+                if !self.is_hidden(record) {
+                    items.push(record.item());
+                }
+            });
+            Some(items)
+        };
+        std::iter::from_fn(some_items).flatten()
     }
 
-    /// How many values a partition has.
+    /// How many values a partition has; of what a flush hides, what is not cleared away yet may count.
     pub fn len_of(&self, partition: Partition) -> usize {
         self.tables.value_count(partition)
     }
@@ -391,8 +432,7 @@ impl Shard {
 
     /// The values of a partition, in no order, those past their deadline included.
     pub fn values_of(&self, partition: Partition) -> impl Iterator<Item = Item<'_>> {
-        let is_value = |index: &u32| !self.slab.is_tombstone(*index);
-        self.tables.slots(partition).filter(is_value).map(|index| self.slab.item(index))
+        self.items_of(partition).filter(|item| item.content != ItemContent::Deleted)
     }
 
     /// How many values there are, including those past their deadline that nobody has read since.
@@ -410,9 +450,8 @@ impl Shard {
         self.tombstone_count
     }
 
-    /// The memory in use: tables, chunks of slots (whether used or free), keys and values, each as
-    /// the allocator rounds it up. Tombstones are included; pages that the allocator keeps for
-    /// later are not (measured: a tenth more while tables grow).
+    /// The memory taken from the allocator: tables, and the regions in which keys and values lie,
+    /// whether all of them is used or not.
     pub fn memory_bytes(&self) -> usize {
         self.tables.memory_bytes() + self.slab.memory_bytes()
     }
@@ -438,43 +477,13 @@ impl Shard {
 
     /// Forgets an entry altogether.
     fn remove(&mut self, index: u32) {
+        let record = self.slab.record(index);
+        let (partition, kind) = (record.partition(), Kind::of(record.content()));
         self.unlink(index);
-        self.tables.remove(&self.slab, index);
+        if self.tables.remove(&mut self.slab, index) {
+            self.count_out(partition, kind);
+        }
         self.slab.remove(index);
-    }
-
-    /// Puts an entry into its list and counts it.
-    fn link(&mut self, index: u32) {
-        if self.slab.is_tombstone(index) {
-            self.tombstones.push(&mut self.slab, index);
-            self.tombstone_count += 1;
-            self.tombstone_bytes += self.slab.entry_bytes(index);
-            *self.tables.tombstone_count_mut(self.slab.partition(index)) += 1;
-        } else {
-            self.recency.push(&mut self.slab, index);
-            self.item_count += 1;
-            let partition = self.slab.partition(index);
-            *self.tables.deadline_count_mut(partition) += u32::from(self.has_deadline(index));
-        }
-    }
-
-    fn has_deadline(&self, index: u32) -> bool {
-        matches!(self.slab.content(index), ItemContent::Value { expires_at: Some(_), .. })
-    }
-
-    /// Takes an entry out of its list and the counts.
-    fn unlink(&mut self, index: u32) {
-        if self.slab.is_tombstone(index) {
-            self.tombstones.unlink(&mut self.slab, index);
-            self.tombstone_count -= 1;
-            self.tombstone_bytes -= self.slab.entry_bytes(index);
-            *self.tables.tombstone_count_mut(self.slab.partition(index)) -= 1;
-        } else {
-            self.recency.unlink(&mut self.slab, index);
-            self.item_count -= 1;
-            let partition = self.slab.partition(index);
-            *self.tables.deadline_count_mut(partition) -= u32::from(self.has_deadline(index));
-        }
     }
 }
 

@@ -1,535 +1,480 @@
-//! Where a shard keeps its entries: fixed slots in chunks, and lists threaded through them.
+//! Where a shard keeps its entries: slots of equal length in pages, a record in each.
 //!
-//! An entry keeps its slot number for life, also when it is overwritten or deleted: tables, lists
-//! and scans name entries by it. A slot has 40 bytes; key, deadline (where there is one) and value
-//! lie behind it in one allocation of exactly their size. Slots come in chunks of 1024, so growing
-//! never copies entries and an empty chunk goes back to the allocator. New entries take the lowest
-//! chunk with room, which lets the upper ones run empty.
-//!
-//! The representation is private to this file. Which entry may be overwritten, evicted or dropped
-//! is decided by [`super::shard`].
+//! A record goes to the smallest class of slots that it fits into; one that is longer than all classes
+//! has a span of its own. A slot is named by its page and its number there, in 32 bits. A page whose
+//! records have moved to others of its class is free for any other use: see [`Slab::emptiest_page`].
+//! Whoever moves a record also tells the table and the list that it is in.
 
 use crate::store::Item;
-use crate::store::ItemContent;
-use crate::store::Partition;
-use crate::store::size_class::size_class;
-use crate::time::Timestamp;
-use crate::time::Version;
+use crate::store::arena::Arena;
+use crate::store::arena::GRANULE_BYTES;
+use crate::store::arena::granules;
+use crate::store::record;
+use crate::store::record::NONE;
+use crate::store::record::Record;
 
-/// What a chunk takes, whether its slots are used or not.
-pub(super) const CHUNK_BYTES: usize = CHUNK_SLOTS * SLOT_BYTES;
-const SLOT_BYTES: usize = size_of::<Slot>();
+/// Bits of a slot's number within its page. The others number the page.
+const SLOT_BITS: u32 = 10;
+const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
+/// One less than there are numbers for, so that [`NONE`] names no slot.
+const SPANS_MAX: usize = (1 << (32 - SLOT_BITS)) - 1;
 
-const CHUNK_SLOTS: usize = 1_024;
-/// One less than there are numbers for, so that a cursor behind the last slot is a number too.
-const CHUNKS_MAX: usize = (u32::MAX as usize) / CHUNK_SLOTS;
-const DEADLINE_BYTES: usize = size_of::<u64>();
-/// No slot: the end of a list.
-const NONE: u32 = u32::MAX;
+/// A region has no rest of them.
+const PAGE_BYTES: usize = 15 * 1024;
+const PAGE_GRANULES: u32 = (PAGE_BYTES / GRANULE_BYTES) as u32;
+/// Longer records have a span of their own.
+const SLOT_BYTES_MAX: usize = 2_048;
 
-const _: () = assert!(SLOT_BYTES == 40, "a slot grew: every entry of every node pays for it");
-const _: () = assert!(CHUNK_BYTES == size_class(CHUNK_BYTES), "a chunk fills its size class");
+/// Steps of 4 bytes up to 256, then 16 for each doubling.
+const CLASS_COUNT: usize = 64 + 3 * 16 + 1;
+/// The class of a page that is one record.
+const LARGE: u8 = u8::MAX;
+/// Pages of a class are kept apart by how full they are, in so many steps.
+const FILLS: usize = 8;
+/// The fill of a page that has no room, and of one that is in no list.
+const FULL: u8 = FILLS as u8;
+const NO_SLOT: u16 = u16::MAX;
 
 /// The entries of a shard, by slot number.
 pub(super) struct Slab {
-    chunks: Vec<Chunk>,
-    /// Numbers of chunks that went back to the allocator.
-    released: Vec<u32>,
-    room: Bitmap,
-    live_count: usize,
-    allocated_bytes: usize,
+    arena: Arena,
+    /// By span.
+    pages: Vec<Page>,
+    classes: Box<[Class]>,
 }
 
-struct Chunk {
-    /// Grows up to [`CHUNK_SLOTS`], its capacity; no capacity once released.
-    slots: Vec<Slot>,
-    /// The first free slot among them, chained by `newer`.
-    first_free: u32,
-    live_count: u32,
+#[derive(Clone, Copy)]
+struct Page {
+    class: u8,
+    fill: u8,
+    live_count: u16,
+    /// Slots from here on were never used.
+    used_end: u16,
+    first_free: u16,
+    next: u32,
+    previous: u32,
 }
 
-struct Slot {
-    /// Key, deadline (if the state says so), value.
-    bytes: Box<[u8]>,
-    version: Version,
-    newer: u32,
-    older: u32,
-    key_bytes: u32,
-    partition: Partition,
-    state: State,
+struct Class {
+    slot_bytes: u16,
+    slots: u16,
+    free_slots: usize,
+    /// The first page of each fill that has room.
+    fills: [u32; FILLS],
 }
 
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum State {
-    Free,
-    Tombstone,
-    Value,
-    ValueWithDeadline,
+fn class_of(record_bytes: usize) -> u8 {
+    let class = match record_bytes {
+        0..=256 => record_bytes.div_ceil(4),
+        257..=512 => 64 + (record_bytes - 256).div_ceil(16),
+        513..=1_024 => 80 + (record_bytes - 512).div_ceil(32),
+        1_025..=SLOT_BYTES_MAX => 96 + (record_bytes - 1_024).div_ceil(64),
+        _ => return LARGE,
+    };
+    class as u8
 }
 
-/// The bytes allocated for an entry behind its slot, rounded up to their size class.
-pub(super) fn allocation_bytes(key: &[u8], content: ItemContent<'_>) -> usize {
-    size_class(key.len().saturating_add(content_bytes(content)))
+fn slot_bytes(class: usize) -> usize {
+    match class {
+        0..=64 => class * 4,
+        65..=80 => 256 + (class - 64) * 16,
+        81..=96 => 512 + (class - 80) * 32,
+        _ => 1_024 + (class - 96) * 64,
+    }
 }
 
-/// The longest entry that a slot can describe.
-pub(super) const ENTRY_BYTES_MAX: usize = u32::MAX as usize;
+fn span_of(index: u32) -> u32 {
+    index >> SLOT_BITS
+}
 
 impl Slab {
-    pub(super) fn new() -> Self {
+    /// An empty slab that suits so much memory.
+    pub(super) fn new(memory_bytes_max: usize) -> Self {
+        let class = |class| {
+            let slot_bytes = slot_bytes(class).max(record::RECORD_BYTES_MIN);
+            let slots = (PAGE_BYTES / slot_bytes) as u16;
+            Class { slot_bytes: slot_bytes as u16, slots, free_slots: 0, fills: [NONE; FILLS] }
+        };
         Self {
-            chunks: Vec::new(),
-            released: Vec::new(),
-            room: Bitmap::default(),
-            live_count: 0,
-            allocated_bytes: 0,
+            arena: Arena::new(memory_bytes_max),
+            pages: Vec::new(),
+            classes: (0..CLASS_COUNT).map(class).collect(),
         }
     }
 
-    /// The bytes taken by chunks and the allocations behind their slots.
+    /// Where all of it lies, and the tables.
+    #[inline]
+    pub(super) fn arena(&self) -> &Arena {
+        &self.arena
+    }
+
+    /// As [`Slab::arena`], to put tables there.
+    pub(super) fn arena_mut(&mut self) -> &mut Arena {
+        &mut self.arena
+    }
+
+    /// All memory taken from the allocator.
     pub(super) fn memory_bytes(&self) -> usize {
-        self.chunk_count() * CHUNK_BYTES + self.allocated_bytes
+        self.arena.memory_bytes()
     }
 
-    /// Whether an entry can be added without another chunk.
-    pub(super) fn has_room(&self) -> bool {
-        self.live_count < self.chunk_count() * CHUNK_SLOTS
+    /// What more would be taken for a record that there is no room for.
+    pub(super) fn growth_bytes(&self, record_bytes: usize) -> usize {
+        self.arena.growth_bytes(granules(record_bytes).max(PAGE_GRANULES))
     }
 
-    /// Whether another chunk can be numbered.
+    /// Whether another page can be numbered.
     pub(super) fn can_grow(&self) -> bool {
-        self.chunk_count() < CHUNKS_MAX
+        self.arena.spans_end() < SPANS_MAX
     }
 
-    fn chunk_count(&self) -> usize {
-        self.chunks.len() - self.released.len()
-    }
-
-    /// Adds an entry, which is in no list yet. Takes another chunk if there is no room.
-    pub(super) fn insert(&mut self, item: Item<'_>) -> u32 {
-        let number = self.room.first().unwrap_or_else(|| self.grow());
-        let slot = Slot {
-            bytes: joined(item.key, item.content),
-            version: item.version,
-            newer: NONE,
-            older: NONE,
-            key_bytes: u32::try_from(item.key.len()).expect("longer entries are refused"),
-            partition: item.partition,
-            state: State::of(item.content),
-        };
-        self.allocated_bytes += size_class(slot.bytes.len());
-        self.live_count += 1;
-        let chunk = &mut self.chunks[number as usize];
-        let offset = chunk.put(slot);
-        if chunk.is_full() {
-            self.room.clear(number);
-        }
-        number * CHUNK_SLOTS as u32 + offset
-    }
-
-    fn grow(&mut self) -> u32 {
-        let chunk = Chunk { slots: Vec::with_capacity(CHUNK_SLOTS), first_free: NONE, live_count: 0 };
-        let number = match self.released.pop() {
-            Some(number) => {
-                self.chunks[number as usize] = chunk;
-                number
-            }
-            None => {
-                self.chunks.push(chunk);
-                self.chunks.len() as u32 - 1
-            }
-        };
-        self.room.set(number);
-        number
-    }
-
-    /// Gives an entry another version and content, in its slot.
-    pub(super) fn overwrite(&mut self, index: u32, version: Version, content: ItemContent<'_>) {
-        let slot = self.slot_mut(index);
-        let bytes_before = slot.bytes.len();
-        slot.overwrite(version, content);
-        let bytes_after = slot.bytes.len();
-        self.allocated_bytes += size_class(bytes_after);
-        self.allocated_bytes -= size_class(bytes_before);
-    }
-
-    /// Frees the slot of an entry, which is in no list any more.
-    pub(super) fn remove(&mut self, index: u32) {
-        let number = index / CHUNK_SLOTS as u32;
-        let chunk = &mut self.chunks[number as usize];
-        self.allocated_bytes -= size_class(chunk.take(index % CHUNK_SLOTS as u32).len());
-        self.live_count -= 1;
-        self.room.set(number);
-        if chunk.live_count == 0 {
-            chunk.slots = Vec::new();
-            chunk.first_free = NONE;
-            self.room.clear(number);
-            self.released.push(number);
-        }
-    }
-
-    pub(super) fn key(&self, index: u32) -> &[u8] {
-        self.slot(index).key()
-    }
-
-    pub(super) fn version(&self, index: u32) -> Version {
-        self.slot(index).version
-    }
-
-    pub(super) fn partition(&self, index: u32) -> Partition {
-        self.slot(index).partition
-    }
-
-    pub(super) fn is_tombstone(&self, index: u32) -> bool {
-        self.slot(index).state == State::Tombstone
-    }
-
-    pub(super) fn content(&self, index: u32) -> ItemContent<'_> {
-        self.slot(index).content()
-    }
-
-    pub(super) fn item(&self, index: u32) -> Item<'_> {
-        self.slot(index).item()
-    }
-
-    /// The bytes of the slot and of the allocation behind it.
-    pub(super) fn entry_bytes(&self, index: u32) -> usize {
-        SLOT_BYTES + size_class(self.slot(index).bytes.len())
-    }
-
-    /// Visits the entries from slot `from` on, looking at `visits_max` slots at most. Returns the
-    /// slot to go on from, or none after the last. A chunk that is not there counts as one slot.
-    pub(super) fn scan<'a>(
-        &'a self,
-        from: u32,
-        visits_max: usize,
-        mut visit: impl FnMut(Item<'a>),
-    ) -> Option<u32> {
-        let mut index = from as usize;
-        for _ in 0..visits_max {
-            let chunk = self.chunks.get(index / CHUNK_SLOTS)?;
-            match chunk.slots.get(index % CHUNK_SLOTS) {
-                Some(slot) => {
-                    index += 1;
-                    if slot.state != State::Free {
-                        visit(slot.item());
-                    }
-                }
-                None => index = (index / CHUNK_SLOTS + 1) * CHUNK_SLOTS,
-            }
-        }
-        let is_done = index >= self.chunks.len() * CHUNK_SLOTS;
-        (!is_done).then(|| u32::try_from(index).expect("slots are numbered with 32 bits"))
-    }
-
-    fn slot(&self, index: u32) -> &Slot {
-        &self.chunks[index as usize / CHUNK_SLOTS].slots[index as usize % CHUNK_SLOTS]
-    }
-
-    fn slot_mut(&mut self, index: u32) -> &mut Slot {
-        &mut self.chunks[index as usize / CHUNK_SLOTS].slots[index as usize % CHUNK_SLOTS]
-    }
-}
-
-impl Chunk {
-    fn is_full(&self) -> bool {
-        self.live_count as usize == CHUNK_SLOTS
-    }
-
-    fn put(&mut self, slot: Slot) -> u32 {
-        self.live_count += 1;
-        let offset = self.first_free;
-        if offset == NONE {
-            self.slots.push(slot);
-            return self.slots.len() as u32 - 1;
-        }
-        let free = &mut self.slots[offset as usize];
-        self.first_free = free.newer;
-        *free = slot;
-        offset
-    }
-
-    fn take(&mut self, offset: u32) -> Box<[u8]> {
-        let slot = &mut self.slots[offset as usize];
-        slot.state = State::Free;
-        slot.newer = self.first_free;
-        self.first_free = offset;
-        self.live_count -= 1;
-        std::mem::take(&mut slot.bytes)
-    }
-}
-
-impl Slot {
-    fn key(&self) -> &[u8] {
-        &self.bytes[..self.key_bytes as usize]
-    }
-
-    fn content(&self) -> ItemContent<'_> {
-        let rest = &self.bytes[self.key_bytes as usize..];
-        match self.state {
-            State::Free | State::Tombstone => ItemContent::Deleted,
-            State::Value => ItemContent::Value { bytes: rest, expires_at: None },
-            State::ValueWithDeadline => {
-                let (deadline, bytes) =
-                    rest.split_first_chunk::<DEADLINE_BYTES>().expect("the state says there is a deadline");
-                let expires_at = Some(Timestamp::from_millis(u64::from_ne_bytes(*deadline)));
-                ItemContent::Value { bytes, expires_at }
-            }
-        }
-    }
-
-    fn item(&self) -> Item<'_> {
-        Item { partition: self.partition, key: self.key(), version: self.version, content: self.content() }
-    }
-
-    fn overwrite(&mut self, version: Version, content: ItemContent<'_>) {
-        let key_bytes = self.key_bytes as usize;
-        if self.bytes.len() == key_bytes + content_bytes(content) {
-            fill(&mut self.bytes[key_bytes..], content);
+    /// Writes an entry, which is in no list yet, where there is room for it.
+    pub(super) fn insert(&mut self, item: Item<'_>, record_bytes: usize) -> Option<u32> {
+        let class = class_of(record_bytes);
+        let span = if class == LARGE {
+            let span = self.arena.allocate(granules(record_bytes), 0)?;
+            self.add_page(span, LARGE);
+            span
         } else {
-            self.bytes = joined(self.key(), content);
-        }
-        self.version = version;
-        self.state = State::of(content);
-    }
-}
-
-impl State {
-    fn of(content: ItemContent<'_>) -> Self {
-        match content {
-            ItemContent::Deleted => Self::Tombstone,
-            ItemContent::Value { expires_at: None, .. } => Self::Value,
-            ItemContent::Value { expires_at: Some(_), .. } => Self::ValueWithDeadline,
-        }
-    }
-}
-
-/// The bytes of a content as they lie behind the key.
-fn content_bytes(content: ItemContent<'_>) -> usize {
-    match content {
-        ItemContent::Deleted => 0,
-        ItemContent::Value { bytes, expires_at: None } => bytes.len(),
-        ItemContent::Value { bytes, expires_at: Some(_) } => bytes.len() + DEADLINE_BYTES,
-    }
-}
-
-/// Key and content in an allocation of exactly their size.
-fn joined(key: &[u8], content: ItemContent<'_>) -> Box<[u8]> {
-    let mut joined = Vec::with_capacity(key.len() + content_bytes(content));
-    joined.extend_from_slice(key);
-    match content {
-        ItemContent::Deleted => {}
-        ItemContent::Value { bytes, expires_at } => {
-            if let Some(expires_at) = expires_at {
-                joined.extend_from_slice(&expires_at.as_millis().to_ne_bytes());
+            match self.page_with_room(class) {
+                Some(page) => page,
+                None => {
+                    let slot_bytes = self.classes[usize::from(class)].slot_bytes;
+                    let span = self.arena.allocate(PAGE_GRANULES, slot_bytes)?;
+                    self.add_page(span, class);
+                    span
+                }
             }
-            joined.extend_from_slice(bytes);
-        }
-    }
-    joined.into_boxed_slice()
-}
-
-/// Writes a content over another of the same length.
-fn fill(target: &mut [u8], content: ItemContent<'_>) {
-    match content {
-        ItemContent::Deleted => {}
-        ItemContent::Value { bytes, expires_at: None } => target.copy_from_slice(bytes),
-        ItemContent::Value { bytes, expires_at: Some(expires_at) } => {
-            target[..DEADLINE_BYTES].copy_from_slice(&expires_at.as_millis().to_ne_bytes());
-            target[DEADLINE_BYTES..].copy_from_slice(bytes);
-        }
-    }
-}
-
-/// An order of entries, threaded through their slots. An entry is in one list at most.
-pub(super) struct List {
-    newest: u32,
-    oldest: u32,
-}
-
-impl List {
-    pub(super) const fn new() -> Self {
-        Self { newest: NONE, oldest: NONE }
+        };
+        Some(self.fill_slot(span, item))
     }
 
-    /// The entry that was added before all others.
-    pub(super) fn oldest(&self) -> Option<u32> {
-        (self.oldest != NONE).then_some(self.oldest)
-    }
-
-    /// Adds an entry that is in no list.
-    pub(super) fn push(&mut self, slab: &mut Slab, index: u32) {
-        let slot = slab.slot_mut(index);
-        slot.newer = NONE;
-        slot.older = self.newest;
-        match self.newest {
-            NONE => self.oldest = index,
-            newest => slab.slot_mut(newest).newer = index,
-        }
-        self.newest = index;
-    }
-
-    /// Takes out an entry of this list.
-    pub(super) fn unlink(&mut self, slab: &mut Slab, index: u32) {
-        let slot = slab.slot(index);
-        let (newer, older) = (slot.newer, slot.older);
-        match newer {
-            NONE => self.newest = older,
-            newer => slab.slot_mut(newer).older = older,
-        }
-        match older {
-            NONE => self.oldest = newer,
-            older => slab.slot_mut(older).newer = newer,
-        }
-    }
-
-    /// Makes an entry of this list the newest.
-    pub(super) fn renew(&mut self, slab: &mut Slab, index: u32) {
-        if self.newest != index {
-            self.unlink(slab, index);
-            self.push(slab, index);
-        }
-    }
-}
-
-/// A set of chunk numbers that knows its lowest.
-#[derive(Default)]
-struct Bitmap {
-    words: Vec<u64>,
-    /// No word below this one has a bit.
-    first_word: usize,
-}
-
-impl Bitmap {
-    fn set(&mut self, number: u32) {
-        let word = number as usize / 64;
-        if word >= self.words.len() {
-            self.words.resize(word + 1, 0);
-        }
-        self.words[word] |= 1 << (number % 64);
-        self.first_word = self.first_word.min(word);
-    }
-
-    fn clear(&mut self, number: u32) {
-        self.words[number as usize / 64] &= !(1 << (number % 64));
-    }
-
-    fn first(&mut self) -> Option<u32> {
-        let rest = &self.words[self.first_word..];
-        match rest.iter().position(|word| *word != 0) {
-            Some(skipped) => {
-                self.first_word += skipped;
-                Some(self.first_word as u32 * 64 + self.words[self.first_word].trailing_zeros())
+    /// Writes an entry, which is in no list yet, into memory added for it.
+    pub(super) fn insert_in_new_memory(&mut self, item: Item<'_>, record_bytes: usize) -> u32 {
+        let class = class_of(record_bytes);
+        let span = match class {
+            LARGE => self.arena.allocate_in_new_region(granules(record_bytes), 0),
+            _ => {
+                let slot_bytes = self.classes[usize::from(class)].slot_bytes;
+                self.arena.allocate_in_new_region(PAGE_GRANULES, slot_bytes)
             }
-            None => {
-                self.first_word = self.words.len();
-                None
+        };
+        self.add_page(span, class);
+        self.fill_slot(span, item)
+    }
+
+    fn fill_slot(&mut self, span: u32, item: Item<'_>) -> u32 {
+        let slot = self.take_slot(span);
+        record::write(self.arena.slot_mut(span, slot), item);
+        span << SLOT_BITS | slot
+    }
+
+    /// The fullest page that has room.
+    fn page_with_room(&self, class: u8) -> Option<u32> {
+        self.classes[usize::from(class)].fills.iter().rev().copied().find(|page| *page != NONE)
+    }
+
+    fn add_page(&mut self, span: u32, class: u8) {
+        let page = Page {
+            class,
+            fill: FULL,
+            live_count: 0,
+            used_end: 0,
+            first_free: NO_SLOT,
+            next: NONE,
+            previous: NONE,
+        };
+        if span as usize >= self.pages.len() {
+            // Other spans than pages are numbered too.
+            self.pages.resize(span as usize + 1, page);
+        }
+        self.pages[span as usize] = page;
+        if class != LARGE {
+            let class = &mut self.classes[usize::from(class)];
+            class.free_slots += usize::from(class.slots);
+            self.file_page(span);
+        }
+    }
+
+    fn take_slot(&mut self, span: u32) -> u32 {
+        let page = &mut self.pages[span as usize];
+        page.live_count += 1;
+        if page.class == LARGE {
+            return 0;
+        }
+        let slot = match page.first_free {
+            NO_SLOT => {
+                page.used_end += 1;
+                u32::from(page.used_end - 1)
+            }
+            free => {
+                page.first_free = record::free_number(self.arena.slot(span, u32::from(free)));
+                u32::from(free)
+            }
+        };
+        self.classes[usize::from(page.class)].free_slots -= 1;
+        self.file_page(span);
+        slot
+    }
+
+    /// Frees the slot of an entry, which is in no list and no table any more.
+    pub(super) fn remove(&mut self, index: u32) {
+        let span = span_of(index);
+        let page = &mut self.pages[span as usize];
+        page.live_count -= 1;
+        if page.class != LARGE {
+            let slot = index & SLOT_MASK;
+            record::set_free(self.arena.slot_mut(span, slot), page.first_free);
+            page.first_free = slot as u16;
+            self.classes[usize::from(page.class)].free_slots += 1;
+        }
+        if self.pages[span as usize].live_count == 0 {
+            self.drop_page(span);
+        } else {
+            self.file_page(span);
+        }
+    }
+
+    fn drop_page(&mut self, span: u32) {
+        let class = self.pages[span as usize].class;
+        if class != LARGE {
+            self.unfile_page(span);
+            let class = &mut self.classes[usize::from(class)];
+            class.free_slots -= usize::from(class.slots);
+        }
+        self.arena.release(span);
+    }
+
+    /// Puts a page among those that are as full as it is.
+    fn file_page(&mut self, span: u32) {
+        let page = self.pages[span as usize];
+        if page.class == LARGE {
+            return;
+        }
+        let slots = self.classes[usize::from(page.class)].slots;
+        let fill = (usize::from(page.live_count) * FILLS / usize::from(slots)) as u8;
+        if fill == page.fill {
+            return;
+        }
+        self.unfile_page(span);
+        self.pages[span as usize].fill = fill;
+        if fill != FULL {
+            let first = &mut self.classes[usize::from(page.class)].fills[usize::from(fill)];
+            let next = std::mem::replace(first, span);
+            self.pages[span as usize].next = next;
+            self.pages[span as usize].previous = NONE;
+            if next != NONE {
+                self.pages[next as usize].previous = span;
             }
         }
     }
+
+    fn unfile_page(&mut self, span: u32) {
+        let Page { class, fill, next, previous, .. } = self.pages[span as usize];
+        if fill == FULL {
+            return;
+        }
+        match previous {
+            NONE => self.classes[usize::from(class)].fills[usize::from(fill)] = next,
+            previous => self.pages[previous as usize].next = next,
+        }
+        if next != NONE {
+            self.pages[next as usize].previous = previous;
+        }
+        self.pages[span as usize].fill = FULL;
+    }
+
+    /// The slots in use of a page whose records all fit into other pages of its class; of such pages, an
+    /// emptiest one in the class with most memory unused. New records do not go there any more: move
+    /// each with [`Slab::move_record`].
+    pub(super) fn emptiest_page(&mut self) -> Option<Vec<u32>> {
+        let has_page_to_spare = |class: &&Class| class.free_slots >= usize::from(class.slots);
+        let unused_bytes = |class: &&Class| class.free_slots * usize::from(class.slot_bytes);
+        let class = self.classes.iter().filter(has_page_to_spare).max_by_key(unused_bytes)?;
+        let span = class.fills.iter().copied().find(|page| *page != NONE)?;
+        self.unfile_page(span);
+        let used_end = u32::from(self.pages[span as usize].used_end);
+        let is_used = |slot: &u32| Record(self.arena.slot(span, *slot)).is_used();
+        Some((0..used_end).filter(is_used).map(|slot| span << SLOT_BITS | slot).collect())
+    }
+
+    /// Copies a record of an [`Slab::emptiest_page`] to another page, and frees its slot; the page goes
+    /// with the last one. Returns where it is now.
+    pub(super) fn move_record(&mut self, index: u32) -> u32 {
+        let (from, from_slot) = (span_of(index), index & SLOT_MASK);
+        let class = self.pages[from as usize].class;
+        let to = self.page_with_room(class).expect("the other pages have room for all of them");
+        let to_slot = self.take_slot(to);
+        let bytes = usize::from(self.classes[usize::from(class)].slot_bytes);
+        self.arena.copy_slot((from, from_slot), (to, to_slot), bytes);
+        // Not filed again: nothing is to go there.
+        let page = &mut self.pages[from as usize];
+        page.live_count -= 1;
+        self.classes[usize::from(class)].free_slots += 1;
+        if page.live_count == 0 {
+            self.drop_page(from);
+        }
+        to << SLOT_BITS | to_slot
+    }
+
+    /// See [`Arena::give_back_region`].
+    pub(super) fn give_back_region(&mut self) -> bool {
+        self.arena.give_back_region()
+    }
+
+    /// Whether the slot of an entry is what a record of that length would get.
+    pub(super) fn fits(&self, index: u32, record_bytes: usize) -> bool {
+        match self.pages[span_of(index) as usize].class {
+            LARGE => self.entry_bytes(index) == granules(record_bytes) as usize * GRANULE_BYTES,
+            class => class == class_of(record_bytes),
+        }
+    }
+
+    /// Gives an entry, which is in no list, another version and content in its slot.
+    pub(super) fn overwrite(&mut self, index: u32, item: Item<'_>) {
+        record::write(self.bytes_mut(index), item);
+    }
+
+    /// The record in a slot.
+    #[inline]
+    pub(super) fn record(&self, index: u32) -> Record<'_> {
+        record_in(&self.arena, index)
+    }
+
+    /// The bytes of a slot, and what follows.
+    #[inline]
+    pub(super) fn bytes_mut(&mut self, index: u32) -> &mut [u8] {
+        self.arena.slot_mut(span_of(index), index & SLOT_MASK)
+    }
+
+    /// The bytes that the slot of an entry takes.
+    pub(super) fn entry_bytes(&self, index: u32) -> usize {
+        match self.pages[span_of(index) as usize].class {
+            LARGE => {
+                let bytes = record::record_bytes(&self.record(index).item());
+                granules(bytes) as usize * GRANULE_BYTES
+            }
+            class => usize::from(self.classes[usize::from(class)].slot_bytes),
+        }
+    }
+}
+
+/// The record in a slot of the slab that lies in an arena.
+#[inline]
+pub(super) fn record_in(arena: &Arena, index: u32) -> Record<'_> {
+    Record(arena.slot(span_of(index), index & SLOT_MASK))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::ItemContent;
+    use crate::store::Partition;
+    use crate::time::Version;
 
     // What the tests of a shard compare its bookkeeping with.
     impl Slab {
         pub(in crate::store) fn recounted_memory_bytes(&self) -> usize {
-            let slots = self.chunks.iter().flat_map(|chunk| &chunk.slots);
-            let allocated: usize = slots.map(|slot| size_class(slot.bytes.len())).sum();
-            let chunks = self.chunks.iter().filter(|chunk| chunk.slots.capacity() > 0);
-            allocated + chunks.map(|chunk| chunk.slots.capacity() * SLOT_BYTES).sum::<usize>()
+            self.arena.recounted_memory_bytes()
         }
     }
 
-    impl List {
-        pub(in crate::store) fn oldest_first(&self, slab: &Slab) -> Vec<u32> {
-            let at = |index: u32| (index != NONE).then_some(index);
-            let order: Vec<u32> =
-                std::iter::successors(at(self.oldest), |index| at(slab.slot(*index).newer)).collect();
-            let back: Vec<u32> =
-                std::iter::successors(at(self.newest), |index| at(slab.slot(*index).older)).collect();
-            assert!(order.iter().eq(back.iter().rev()), "both directions agree");
-            order
+    fn item<'a>(key: &'a [u8], value: &'a [u8]) -> Item<'a> {
+        let content = ItemContent::Value { bytes: value, expires_at: None };
+        Item { partition: Partition::new(7).unwrap(), key, version: Version::from_raw(1), content }
+    }
+
+    fn add(slab: &mut Slab, key: &[u8], value: &[u8]) -> u32 {
+        let item = item(key, value);
+        let bytes = record::record_bytes(&item);
+        slab.insert(item, bytes).unwrap_or_else(|| slab.insert_in_new_memory(item, bytes))
+    }
+
+    #[test]
+    fn classes_hold_what_goes_to_them_and_waste_little() {
+        for bytes in record::RECORD_BYTES_MIN..=SLOT_BYTES_MAX {
+            let class = usize::from(class_of(bytes));
+            let slot = slot_bytes(class);
+            assert!(
+                class < CLASS_COUNT && slot >= bytes && (slot - bytes < 4 || (slot - bytes) * 16 <= bytes),
+                "{bytes}"
+            );
+            assert!(PAGE_BYTES / slot <= 1 << SLOT_BITS);
         }
-    }
-
-    fn item(key: &[u8]) -> Item<'_> {
-        let partition = Partition::new(7).unwrap();
-        Item { partition, key, version: Version::from_raw(1), content: ItemContent::Deleted }
-    }
-
-    fn fill_chunks(slab: &mut Slab, count: usize) -> Vec<u32> {
-        (0..count * CHUNK_SLOTS).map(|number| slab.insert(item(&number.to_be_bytes()))).collect()
+        assert_eq!(class_of(SLOT_BYTES_MAX + 1), LARGE);
     }
 
     #[test]
-    fn freed_slots_are_taken_again_from_the_lowest_chunk_before_the_slab_grows() {
-        let mut slab = Slab::new();
-        let slots = fill_chunks(&mut slab, 3);
-        assert!(!slab.has_room());
-        slab.remove(slots[2_500]);
-        slab.remove(slots[5]);
-        slab.remove(slots[9]);
-        assert!(slab.has_room());
-        assert_eq!([9, 5, 2_500].map(|_| slab.insert(item(b"k"))), [9, 5, 2_500]);
-        assert!(!slab.has_room());
-        assert_eq!(slab.insert(item(b"k")), 3 * CHUNK_SLOTS as u32);
+    fn entries_of_all_lengths_read_back_and_leave_nothing_behind() {
+        let mut slab = Slab::new(0);
+        let values: Vec<Vec<u8>> = (0..700_usize).map(|number| vec![number as u8; number * 13]).collect();
+        let slots: Vec<u32> = values.iter().map(|value| add(&mut slab, b"key", value)).collect();
+        for (index, value) in slots.iter().zip(&values) {
+            assert_eq!(slab.record(*index).item(), item(b"key", value));
+        }
+        for (index, value) in slots.iter().zip(&values) {
+            assert!(slab.entry_bytes(*index) >= value.len() + 20);
+            slab.remove(*index);
+        }
+        assert_eq!(slab.memory_bytes(), 0);
     }
 
     #[test]
-    fn an_empty_chunk_is_released_and_its_number_used_again() {
-        let mut slab = Slab::new();
-        fill_chunks(&mut slab, 3);
-        let chunk = CHUNK_SLOTS as u32;
-        (chunk..2 * chunk).for_each(|index| slab.remove(index));
-        assert_eq!(slab.memory_bytes(), 2 * CHUNK_BYTES + 2 * CHUNK_SLOTS * 8);
-        let mut seen = 0;
-        assert_eq!(slab.scan(0, 2 * CHUNK_SLOTS + 1, |_| seen += 1), None, "a gap costs one visit");
-        assert_eq!(seen, 2 * CHUNK_SLOTS);
-        assert_eq!(slab.insert(item(b"k")), chunk);
+    fn a_freed_slot_is_taken_again_before_another_page() {
+        let mut slab = Slab::new(0);
+        let slots: Vec<u32> =
+            (0..500_u32).map(|number| add(&mut slab, &number.to_be_bytes(), b"v")).collect();
+        slab.remove(slots[40]);
+        slab.remove(slots[7]);
+        assert_eq!(add(&mut slab, b"same", b"v"), slots[7]);
+        assert_eq!(add(&mut slab, b"same", b"v"), slots[40]);
     }
 
     #[test]
-    fn an_entry_of_any_shape_reads_back_after_any_other() {
-        let expires_at = Some(Timestamp::from_millis(77));
-        let shapes = [
-            ItemContent::Deleted,
-            ItemContent::Value { bytes: b"", expires_at: None },
-            ItemContent::Value { bytes: b"", expires_at },
-            ItemContent::Value { bytes: b"12345678", expires_at: None },
-            ItemContent::Value { bytes: b"87654321", expires_at: None },
-            ItemContent::Value { bytes: b"12345678", expires_at },
-            ItemContent::Value { bytes: &[9; 500], expires_at: None },
-        ];
-        for (first, second) in shapes.iter().flat_map(|a| shapes.iter().map(move |b| (*a, *b))) {
-            let mut slab = Slab::new();
-            let index = slab.insert(Item { content: first, ..item(b"key") });
-            slab.overwrite(index, Version::from_raw(2), second);
-            assert_eq!(slab.key(index), b"key");
-            assert_eq!(slab.content(index), second);
-            assert_eq!(slab.memory_bytes(), CHUNK_BYTES + allocation_bytes(b"key", second));
+    fn an_entry_is_overwritten_where_it_is_only_by_one_of_its_class() {
+        let mut slab = Slab::new(0);
+        for (before, after, fits) in
+            [(10, 10, true), (10, 13, false), (300, 303, true), (5_000, 5_010, true), (5_000, 5_300, false)]
+        {
+            let (before, after) = (vec![1; before], vec![2; after]);
+            let index = add(&mut slab, b"12", &before);
+            let bytes = record::record_bytes(&item(b"12", &after));
+            assert_eq!(slab.fits(index, bytes), fits);
+            if fits {
+                slab.overwrite(index, item(b"12", &after));
+            }
+            let now = if fits { &after } else { &before };
+            assert_eq!(slab.record(index).item(), item(b"12", now));
             slab.remove(index);
-            assert_eq!(slab.memory_bytes(), 0);
         }
     }
 
     #[test]
-    fn a_list_keeps_its_order_through_renewals_and_removals() {
-        let mut slab = Slab::new();
-        let mut list = List::new();
-        for index in fill_chunks(&mut slab, 1).into_iter().take(4) {
-            list.push(&mut slab, index);
+    fn the_records_of_an_emptiest_page_fit_into_the_others_and_free_it() {
+        let mut slab = Slab::new(0);
+        let slots: Vec<u32> =
+            (0..3_000_u32).map(|number| add(&mut slab, &number.to_be_bytes(), &[1; 60])).collect();
+        assert_eq!(slab.emptiest_page(), None, "all pages but the last are full");
+        let mut left: Vec<(u32, u32)> = (0..).zip(slots.iter().copied()).collect();
+        left.retain(|(number, index)| {
+            let stays = number % 3 != 0;
+            if !stays {
+                slab.remove(*index);
+            }
+            stays
+        });
+        let before = slab.memory_bytes();
+        while let Some(page) = slab.emptiest_page() {
+            for index in page {
+                let moved = slab.move_record(index);
+                left.iter_mut().filter(|(_, at)| *at == index).for_each(|(_, at)| *at = moved);
+            }
         }
-        list.renew(&mut slab, 0);
-        list.renew(&mut slab, 0);
-        list.unlink(&mut slab, 2);
-        let mut order = Vec::new();
-        while let Some(index) = list.oldest() {
-            order.push(index);
-            list.unlink(&mut slab, index);
+        assert!(slab.memory_bytes() <= before);
+        for (number, index) in &left {
+            assert_eq!(slab.record(*index).item(), item(&number.to_be_bytes(), &[1; 60]));
         }
-        assert_eq!(order, [1, 3, 0]);
+        left.iter().for_each(|(_, index)| slab.remove(*index));
+        assert_eq!(slab.memory_bytes(), 0);
     }
 }

@@ -283,7 +283,7 @@ fn keys_are_deleted_counted_and_named() {
          !SET k 012345678901234567890123456789012345678901234 => OK
          OBJECT ENCODING k => raw
          MEMORY USAGE absent => (nil)
-         MEMORY USAGE k SAMPLES 5 => 102",
+         MEMORY USAGE k SAMPLES 5 => 73",
     );
 }
 

@@ -1,0 +1,213 @@
+//! Figures of the store that are no matter of passing or failing: memory per item, the longest steps
+//! while tables grow and while much is flushed, and memory under a churn of lengths.
+//!
+//! ```text
+//! cargo bench --bench store_figures -- memory | growth [items] | flush [items] | churn [seconds]
+//! ```
+//!
+//! Resident memory is what the kernel counts. Everything runs in shards as a node has them, two of them
+//! where it is about memory.
+
+#![allow(clippy::unwrap_used, reason = "nobody is there to handle it")]
+
+use std::time::Duration;
+use std::time::Instant;
+
+use bytes::Bytes;
+use cachegopher::store::Change;
+use cachegopher::store::Content;
+use cachegopher::store::Partition;
+use cachegopher::store::Shard;
+use cachegopher::store::ShardLimits;
+use cachegopher::time::Timestamp;
+use cachegopher::time::Version;
+use rand::RngExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+const NOW: Timestamp = Timestamp::from_millis(1_800_000_000_000);
+const SHARDS: usize = 2;
+
+fn main() {
+    let mut arguments = std::env::args().skip(1).filter(|argument| argument != "--bench");
+    let what = arguments.next().unwrap_or_default();
+    let number = arguments.next().and_then(|number| number.parse::<u64>().ok());
+    match what.as_str() {
+        "memory" => memory(),
+        "growth" => growth(number.unwrap_or(20_000_000)),
+        "flush" => flush(number.unwrap_or(1_000_000)),
+        "churn" => churn(Duration::from_secs(number.unwrap_or(30))),
+        // `cargo test --benches` and `cargo bench` call it without.
+        _ => println!("memory | growth [items] | flush [items] | churn [seconds]"),
+    }
+}
+
+/// Shards as a node has them, and their partitions dealt out to them.
+struct Store {
+    shards: Vec<Shard>,
+    version: u64,
+}
+
+impl Store {
+    fn new(memory_bytes_max: usize) -> Self {
+        let limits = ShardLimits::new(memory_bytes_max / SHARDS);
+        let shards = (0..SHARDS).map(|number| Shard::new(limits.clone(), number as u64)).collect();
+        Self { shards, version: Version::first_of(NOW).as_raw() }
+    }
+
+    fn set(&mut self, key: Bytes, value: Bytes, expires_at: Option<Timestamp>) {
+        let partition = Partition::of(&key);
+        self.version += 1;
+        let content = Content::Value { bytes: value, expires_at };
+        let change = Change { key, version: Version::from_raw(self.version), content };
+        let _ = self.shards[partition.index() % SHARDS].apply(partition, &change, NOW);
+    }
+
+    fn memory_bytes(&self) -> usize {
+        self.shards.iter().map(Shard::memory_bytes).sum()
+    }
+
+    fn len(&self) -> usize {
+        self.shards.iter().map(Shard::len).sum()
+    }
+}
+
+fn key(number: u64) -> Bytes {
+    format!("key:{number:012}").into()
+}
+
+/// Of this thread. On a machine that does other work too, time itself would show that.
+fn processor_time() -> Duration {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_THREAD_CPUTIME_ID).unwrap().into()
+}
+
+/// Memory of this process, as the kernel counts it.
+fn resident_bytes() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap();
+    statm.split(' ').nth(1).and_then(|pages| pages.parse::<usize>().ok()).unwrap() * 4_096
+}
+
+fn memory() {
+    println!("items of 16 + 64 bytes | deadline | bytes beyond key and value: resident | counted");
+    for expires_at in [None, Some(Timestamp::from_millis(NOW.as_millis() + 3_600_000))] {
+        let value = Bytes::from(vec![7; 64]);
+        let mut store = Store::new(8 << 30);
+        let before = resident_bytes();
+        for number in 1..=3_000_000 {
+            store.set(key(number), value.clone(), expires_at);
+            if [250_000, 500_000, 1_000_000, 1_500_000, 2_000_000, 3_000_000].contains(&number) {
+                let per_item = |bytes: usize| bytes as f64 / number as f64 - 80.0;
+                let resident = per_item(resident_bytes().saturating_sub(before));
+                let counted = per_item(store.memory_bytes());
+                println!("{number} | {} | {resident:.1} | {counted:.1}", expires_at.is_some());
+            }
+        }
+    }
+}
+
+/// The longest and the usual duration of steps.
+#[derive(Default)]
+struct Steps {
+    longest: Duration,
+    over: usize,
+    count: u32,
+    sum: Duration,
+}
+
+impl Steps {
+    const LONG: Duration = Duration::from_millis(2);
+
+    fn time(&mut self, step: impl FnOnce()) {
+        let start = processor_time();
+        step();
+        let took = processor_time() - start;
+        self.longest = self.longest.max(took);
+        self.over += usize::from(took > Self::LONG);
+        self.count += 1;
+        self.sum += took;
+    }
+
+    fn print(&self, what: &str) {
+        let Self { longest, over, count, sum } = self;
+        let mean = *sum / (*count).max(1);
+        println!("{what}: longest {longest:?}, {over} of {count} over {:?}, mean {mean:?}", Self::LONG);
+    }
+}
+
+fn growth(items: u64) {
+    for (what, prefix) in [("many partitions", ""), ("one partition", "{tag}")] {
+        let mut store = Store::new(16 << 30);
+        let value = Bytes::from(vec![7; 16]);
+        let mut steps = Steps::default();
+        for number in 0..items {
+            let key = Bytes::from(format!("{prefix}{number}"));
+            let value = value.clone();
+            steps.time(|| store.set(key, value, None));
+        }
+        steps.print(&format!("{} items in {what}, one SET", store.len()));
+    }
+}
+
+fn flush(items: u64) {
+    for is_drop in [false, true] {
+        let mut store = Store::new(16 << 30);
+        let value = Bytes::from(vec![7; 64]);
+        (0..items).for_each(|number| store.set(Bytes::from(format!("{{tag}}{number}")), value.clone(), None));
+        let partition = Partition::of(b"tag");
+        let version = Version::from_raw(store.version);
+        let shard = &mut store.shards[partition.index() % SHARDS];
+        let (mut at_once, mut clearing) = (Steps::default(), Steps::default());
+        at_once.time(|| match is_drop {
+            true => shard.drop_partition(partition),
+            false => shard.flush(partition, version),
+        });
+        assert_eq!(shard.len(), 0);
+        while shard.has_remains() {
+            clearing.time(|| shard.clear_some(128));
+        }
+        let what = if is_drop { "drop" } else { "flush" };
+        at_once.print(&format!("{what} of {items} items in one partition"));
+        clearing.print("clearing away, one step of a shard");
+    }
+}
+
+fn churn(duration: Duration) {
+    let memory_bytes_max = 256 << 20;
+    let before = resident_bytes();
+    let mut store = Store::new(memory_bytes_max);
+    let mut random = StdRng::seed_from_u64(7);
+    let zeros = Bytes::from(vec![0; 65_536]);
+    let mut peak = 0;
+    let mut steps = Steps::default();
+    let start = Instant::now();
+    let mut next_print = Duration::ZERO;
+    while start.elapsed() < duration {
+        // The lengths that are usual change four times a minute.
+        let phase = start.elapsed().as_secs() / 15 % 4;
+        for _ in 0..1_000 {
+            let (shortest, longest): (f64, f64) =
+                [(10.0, 65_000.0), (10.0, 200.0), (10_000.0, 65_000.0), (100.0, 3_000.0)][phase as usize];
+            let length = (shortest.ln() + random.random::<f64>() * (longest / shortest).ln()).exp() as usize;
+            let key = key(random.random_range(0..2_000_000));
+            let value = zeros.slice(..length);
+            steps.time(|| store.set(key, value, None));
+        }
+        peak = peak.max(resident_bytes() - before);
+        if start.elapsed() >= next_print {
+            next_print += Duration::from_secs(5);
+            let part = |bytes: usize| bytes as f64 / memory_bytes_max as f64;
+            println!(
+                "{:4} s: {} items, counted {:.3}, resident {:.3}, at most {:.3} of max-memory",
+                start.elapsed().as_secs(),
+                store.len(),
+                part(store.memory_bytes()),
+                part(resident_bytes() - before),
+                part(peak)
+            );
+        }
+    }
+    steps.print("one SET");
+}

@@ -1,0 +1,134 @@
+//! Making room in a shard.
+//!
+//! Room for an entry is made before it is written, in this order: what flushes and drops have left is
+//! cleared away; records are moved together, so that a page is free for another use; a region is given
+//! back where there is more than the limit; then the entry that has not been used for longest goes. So
+//! nothing is evicted as long as there is a page to gain, and the limits hold after every change.
+
+use crate::store::Applied;
+use crate::store::Item;
+use crate::store::Shard;
+use crate::store::arena;
+use crate::store::record;
+use crate::store::record::Record;
+use crate::store::shard::counts::Kind;
+use crate::store::size_class;
+use crate::store::table::Hash;
+use crate::store::tables::EMPTY_BYTES;
+
+/// Steps of clearing away between two looks at whether there is room.
+const CLEAR_STEPS: usize = 4;
+
+impl Shard {
+    /// Why an entry would not fit even if it were alone, if so.
+    pub(super) fn too_large(&self, bytes: usize) -> Option<Applied> {
+        let arena = self.slab.arena();
+        // The usual region, which its table needs too.
+        let region_bytes = arena.growth_bytes(1) + arena::SPAN_OVERHEAD_BYTES;
+        let bytes_max = match self.limits.memory_bytes_max.checked_sub(EMPTY_BYTES + region_bytes) {
+            Some(left) => {
+                let slices = left.saturating_sub(arena::SPAN_OVERHEAD_BYTES) / size_class::SLICE;
+                let in_own_region = (slices * size_class::SLICE).saturating_sub(size_class::HEADER);
+                in_own_region.max(arena.common_bytes_max() - arena::GRANULE_BYTES)
+            }
+            None => 0,
+        };
+        let bytes_max = bytes_max.min(record::RECORD_BYTES_MAX);
+        (bytes > bytes_max).then_some(Applied::TooLarge { bytes, bytes_max })
+    }
+
+    /// Writes an entry to a slot that is found for it, in place of the one that its key has.
+    pub(super) fn place(&mut self, item: Item<'_>, record_bytes: usize, hash: Hash, former: Option<u32>) {
+        let is_value = |record: Record<'_>| !record.is_tombstone() && !self.is_hidden(record);
+        let had_value = former.is_some_and(|index| is_value(self.slab.record(index)));
+        let index = loop {
+            // Each may have a span more.
+            if self.memory_bytes() + 2 * arena::SPAN_OVERHEAD_BYTES > self.limits.memory_bytes_max {
+                self.make_room();
+            } else if !self.tables.reserve(&mut self.slab, item.partition, hash) {
+                match self.may_grow(1) {
+                    true => _ = self.slab.arena_mut().add_region(),
+                    false => self.make_room(),
+                }
+            } else if let Some(index) = self.slab.insert(item, record_bytes) {
+                break index;
+            } else if self.may_grow(record_bytes) {
+                break self.slab.insert_in_new_memory(item, record_bytes);
+            } else {
+                self.make_room();
+            }
+        };
+        // Only now: to make room it may have moved, or gone, which is no eviction then.
+        if let Some(former) = self.tables.find(&self.slab, item.partition, item.key, hash) {
+            self.count_out(item.partition, Kind::of(self.slab.record(former).content()));
+            self.unlink(former);
+            self.tables.replace(&mut self.slab, item.partition, hash, former, index);
+            self.slab.remove(former);
+        } else {
+            self.evictions -= u64::from(had_value);
+            self.tables.insert(&mut self.slab, item.partition, hash, index);
+        }
+        self.link(index);
+        self.count_in(item.partition, Kind::of(item.content));
+        self.drop_excess_items();
+    }
+
+    /// Whether memory may be added for a span of that length.
+    fn may_grow(&self, bytes: usize) -> bool {
+        let grown_bytes = self.memory_bytes() + self.slab.growth_bytes(bytes) + arena::SPAN_OVERHEAD_BYTES;
+        self.slab.can_grow() && grown_bytes <= self.limits.memory_bytes_max
+    }
+
+    /// Gets a step nearer to room for an entry.
+    fn make_room(&mut self) {
+        if self.has_remains() {
+            self.clear_some(CLEAR_STEPS);
+            return;
+        }
+        if let Some(slots) = self.slab.emptiest_page() {
+            slots.into_iter().for_each(|index| self.move_record(index));
+            return;
+        }
+        let bytes = self.memory_bytes() + 2 * arena::SPAN_OVERHEAD_BYTES;
+        if bytes > self.limits.memory_bytes_max && self.slab.give_back_region() {
+            return;
+        }
+        let oldest = self.recency.oldest().or(self.tombstones.oldest());
+        self.drop_entry(oldest.expect("what is not too large fits when it is alone"));
+    }
+
+    fn move_record(&mut self, from: u32) {
+        let to = self.slab.move_record(from);
+        self.tables.rename(&mut self.slab, from, to);
+        match self.slab.record(to).is_tombstone() {
+            true => self.tombstones.follow(&mut self.slab, to),
+            false => self.recency.follow(&mut self.slab, to),
+        }
+    }
+
+    /// Drops values until there are no more than allowed, but for the one just written.
+    pub(super) fn drop_excess_items(&mut self) {
+        let items_max = self.limits.items_max.unwrap_or(usize::MAX).max(1);
+        while self.item_count > items_max {
+            if self.has_remains() {
+                self.clear_some(CLEAR_STEPS);
+                continue;
+            }
+            let oldest = self.recency.oldest();
+            self.drop_entry(oldest.expect("values that are counted are in their list"));
+        }
+    }
+
+    pub(super) fn drop_excess_tombstones(&mut self) {
+        while self.tombstone_bytes > self.limits.tombstone_bytes_max {
+            let oldest = self.tombstones.oldest().expect("tombstones that take memory are in their list");
+            self.drop_entry(oldest);
+        }
+    }
+
+    /// Drops an entry to make room. Values count as evicted.
+    pub(super) fn drop_entry(&mut self, index: u32) {
+        self.evictions += u64::from(!self.slab.record(index).is_tombstone());
+        self.remove(index);
+    }
+}
