@@ -86,8 +86,9 @@ pub(super) enum Meaning {
     Never,
 }
 
-/// Codes of refusals of what has not run, and would at another time or place.
-const LATER: [&str; 5] = ["CLUSTERDOWN", "TRYAGAIN", "LOADING", "BUSY", "MASTERDOWN"];
+/// Codes of refusals of what has not run, and would at another time or place. A redirect port says MOVED:
+/// it may be among the addresses that the application gave.
+const LATER: [&str; 3] = ["CLUSTERDOWN", "TRYAGAIN", "MOVED"];
 /// How a node refuses a connection, not a request.
 const CONNECTIONS_REFUSED: &str = "ERR max number of clients";
 
@@ -122,6 +123,8 @@ mod tests {
         assert_eq!(said(Refusal::NoPrimary { partition: 1, waited_ms: 2 }), Meaning::Later);
         assert_eq!(said(Refusal::TooManyWaiting { waiting: 3 }), Meaning::Later);
         assert_eq!(said(Refusal::Incomplete { count: 1 }), Meaning::Later);
+        assert_eq!(said(Refusal::TooManyConnections), Meaning::Later);
+        assert_eq!(said(Refusal::Moved { slot: 1, address: "h:1".into() }), Meaning::Later);
         assert_eq!(said(Refusal::EntryTooLarge { bytes: 2, bytes_max: 1 }), Meaning::Never);
         assert_eq!(said(Refusal::NoMemory { bytes: 2, bytes_max: 1 }), Meaning::Never);
         assert_eq!(meaning(""), Meaning::Never);
