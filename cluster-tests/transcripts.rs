@@ -139,7 +139,10 @@ impl MemoryNode {
     /// One command after the other: how a node cuts a transaction into parts is its own affair.
     fn exec(&mut self) {
         let (requests, watched) = self.transaction.take();
-        if watched.iter().any(|mark| self.mark(mark.key.clone()) != *mark) {
+        let is_same = |Mark { key, was }: &Mark| {
+            self.tenure.is_as_marked(&self.shard, Partition::of(key), key, was, NOW)
+        };
+        if !watched.iter().all(is_same) {
             return self.output.extend(if self.codec == Codec::Resp3 { &b"_\r\n"[..] } else { b"*-1\r\n" });
         }
         resp::array_header(requests.len(), &mut self.output);

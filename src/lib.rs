@@ -28,6 +28,8 @@
 //! | view | the ownership of all partitions as one node computes it at one time |
 //! | shard | the actor that owns some of a node's partitions: tables, one LRU order, one budget |
 //! | version | hybrid logical clock on every entry and tombstone; the greater wins everywhere |
+//! | tenure | what a shard knows only because it serves its partitions: leases, marks; void when they move |
+//! | lease | the right of one caller to set a key that many miss |
 //! | tombstone | what a delete leaves behind, so that an older copy cannot bring the key back |
 
 pub mod client;

@@ -5,7 +5,7 @@
 //! holder cannot overwrite what is newer than what it fetched; so does its time. It is not replicated:
 //! with the primary it is gone, and the next caller gets another one.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::collections::VecDeque;
 use std::time::Duration;
 
@@ -24,7 +24,7 @@ const TOKEN_STEP: u64 = 0x9E37_79B9_7F4A_7C15;
 /// The leases that a shard has given.
 #[derive(Clone, Debug)]
 pub struct Leases {
-    held: HashMap<Bytes, Lease>,
+    held: BTreeMap<Bytes, Lease>,
     /// All that were given, the oldest first; some have ended early.
     given: VecDeque<(Bytes, Lease)>,
     /// Keys whose lease has ended since somebody asked.
@@ -41,7 +41,7 @@ struct Lease {
 impl Leases {
     /// None yet. The seed is random, so that no token of another shard is valid here.
     pub fn new(seed: u64) -> Self {
-        Self { held: HashMap::new(), given: VecDeque::new(), ended: Vec::new(), last_token: seed }
+        Self { held: BTreeMap::new(), given: VecDeque::new(), ended: Vec::new(), last_token: seed }
     }
 
     /// Gives a lease of a key, and returns its token; none: somebody has one.
@@ -72,10 +72,6 @@ impl Leases {
 
     /// The key has changed.
     pub fn end(&mut self, key: &[u8]) {
-        // Mostly there are none: then not even the key is hashed.
-        if self.held.is_empty() {
-            return;
-        }
         if let Some((key, _)) = self.held.remove_entry(key) {
             self.ended.push(key);
         }

@@ -1,6 +1,7 @@
 //! What a shard knows of its keys only because it serves them, and nobody else does: it is not
 //! replicated, and is void where it was when the partition changes hands.
 
+use bytes::Buf;
 use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -10,6 +11,24 @@ use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::store::Shard;
 use crate::time::Timestamp;
+use crate::time::Version;
+
+/// A number, a version, a yes or no.
+const MARK_BYTES: usize = 17;
+
+/// What is compared of a key.
+struct KeyState {
+    /// Of its value, or of what is left of it.
+    version: Version,
+    is_there: bool,
+}
+
+impl KeyState {
+    fn of(shard: &Shard, partition: Partition, key: &[u8], now: Timestamp) -> Self {
+        let version = shard.version_of(partition, key).unwrap_or_default();
+        Self { version, is_there: shard.contains(partition, key, now) }
+    }
+}
 
 /// A shard's term of service. See the module.
 #[derive(Clone, Debug)]
@@ -66,11 +85,33 @@ impl Tenure {
     /// What a key is, so that any change of it can be told: another value, even an equal one, its
     /// deletion, expiry, eviction, and a move to another primary.
     pub fn mark(&self, shard: &Shard, partition: Partition, key: &[u8], now: Timestamp) -> Bytes {
-        let version = shard.version_of(partition, key).unwrap_or_default();
-        let mut mark = BytesMut::with_capacity(17);
+        let state = KeyState::of(shard, partition, key, now);
+        let mut mark = BytesMut::with_capacity(MARK_BYTES);
         mark.put_u64(self.number);
-        mark.put_u64(version.as_raw());
-        mark.put_u8(u8::from(shard.contains(partition, key, now)));
+        mark.put_u64(state.version.as_raw());
+        mark.put_u8(u8::from(state.is_there));
         mark.freeze()
+    }
+
+    /// Whether a key is as it was when [`Tenure::mark`] said this of it.
+    pub fn is_as_marked(
+        &self,
+        shard: &Shard,
+        partition: Partition,
+        key: &[u8],
+        mut mark: &[u8],
+        now: Timestamp,
+    ) -> bool {
+        if mark.len() != MARK_BYTES || mark.get_u64() != self.number {
+            return false;
+        }
+        let was = KeyState { version: Version::from_raw(mark.get_u64()), is_there: mark.get_u8() != 0 };
+        let is = KeyState::of(shard, partition, key, now);
+        match (was.is_there, is.is_there) {
+            (true, true) => is.version == was.version,
+            // What it was deleted with may be forgotten meanwhile; set and deleted again, it is greater.
+            (false, false) => is.version <= was.version,
+            (true, false) | (false, true) => false,
+        }
     }
 }

@@ -102,6 +102,7 @@ pub async fn get(context: &Arc<Context>, codec: Codec, command: KeyCommand, wait
     let deadline = Instant::now() + wait.min(WAIT_MAX);
     let mut busy = Vec::new();
     protocol::encode(codec, &Reply::Line(vec![Reply::Word("BUSY")]), &mut busy);
+    let mut news = context.hang_up.subscribe();
     let mut waiting = None;
     loop {
         let asked_at = Instant::now();
@@ -110,8 +111,13 @@ pub async fn get(context: &Arc<Context>, codec: Codec, command: KeyCommand, wait
             return reply;
         }
         waiting.get_or_insert_with(|| Waiting::begin(&context.counters.lease_waiters));
-        // A wait that is cut off by the deadline ends with one last look.
-        if let Ok(Waited::Full) = timeout_at(deadline, ended(context, &command.key.0)).await {
+        let gives_up = tokio::select! {
+            // A wait that is cut off by the deadline ends with one last look.
+            waited = timeout_at(deadline, ended(context, &command.key.0)) => waited == Ok(Waited::Full),
+            // A node that stops answers what it can.
+            _ = news.wait_for(|news| news.is_stopping) => true,
+        };
+        if gives_up {
             return reply;
         }
         if asked_at.elapsed() < PAUSE_MIN {

@@ -21,8 +21,9 @@ impl Run<'_> {
     /// A list of their replies; absent: a key is not as it was, nothing was done. A command that is
     /// refused does not stop those after it, as in Redis.
     pub(super) fn together(&mut self, together: &Together) -> Answer {
-        let is_same =
-            |key: &[u8], mark: &[u8]| self.tenure.mark(self.shard, self.partition, key, self.now) == *mark;
+        let is_same = |key: &[u8], mark: &[u8]| {
+            self.tenure.is_as_marked(self.shard, self.partition, key, mark, self.now)
+        };
         if !together.unchanged.iter().all(|(key, mark)| is_same(&key.0, &mark.0)) {
             return Ok(Reply::Absent);
         }
