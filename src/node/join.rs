@@ -1,5 +1,7 @@
-//! Joining: finds the cluster through the seeds, and keeps looking while the node is alone.
+//! Joining: finds the cluster through the seeds, and keeps looking while the node is alone. And finds
+//! members that have moved: one that announces a name is looked up again while it seems dead.
 
+use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,20 +23,26 @@ use crate::node::replication_sender::hello;
 /// How often the seeds are asked while the node is alone.
 const ASK_PERIOD: Duration = Duration::from_millis(200);
 const ASK_PERIOD_LATER: Duration = Duration::from_millis(500);
+/// How often the names of dead members are looked up.
+const LOOK_UP_PERIOD: Duration = Duration::from_secs(2);
 
 /// Asks the seeds until one has let us join; if none has in time, the node begins alone, and goes on
 /// asking whenever it is alone.
 pub async fn run(context: Arc<Context>) {
     let settings = &context.settings;
-    if settings.join.is_empty() {
-        context.placement.cast(placement::Message::GaveUpJoining);
-        return;
-    }
     let deadline = Instant::now() + settings.join_wait_max;
-    let mut has_given_up = false;
+    let mut has_given_up = settings.join.is_empty();
+    if has_given_up {
+        context.placement.cast(placement::Message::GaveUpJoining);
+    }
+    let mut looked_up_at = Instant::now();
     loop {
         if is_alone(&context) {
             ask_all(&context).await;
+        }
+        if looked_up_at.elapsed() >= LOOK_UP_PERIOD {
+            look_up_dead(&context).await;
+            looked_up_at = Instant::now();
         }
         if !has_given_up && Instant::now() >= deadline {
             has_given_up = true;
@@ -68,6 +76,25 @@ async fn ask_all(context: &Arc<Context>) {
                     PeerError::Refused(refusal) => warn!(seed, %address, %refusal, "seed refused"),
                     error => debug!(seed, %address, %error, "seed does not answer"),
                 }
+            }
+        }
+    }
+}
+
+/// Asks dead members at the addresses that their names lead to now, if these are other ones.
+async fn look_up_dead(context: &Arc<Context>) {
+    let view = context.current_view();
+    for member in view.members().iter().filter(|member| member.liveness == Liveness::Dead) {
+        let known = member.identity.addr;
+        if member.record.host.parse::<IpAddr>().is_ok() {
+            continue;
+        }
+        let Ok(addresses) = net::lookup_host((member.record.host.as_str(), known.port())).await else {
+            continue;
+        };
+        for address in addresses.filter(|address| *address != known) {
+            if let Err(error) = ask(context, address).await {
+                debug!(member = member.record.name, %address, %error, "not there either");
             }
         }
     }

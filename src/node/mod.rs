@@ -202,6 +202,7 @@ impl Node {
             redirect = %redirect,
             "node starts"
         );
+        context.settings.notes.iter().for_each(|note| info!(note, "configuration"));
         let (failing, failed) = oneshot::channel();
         let arguments = supervisor::Arguments { placement, sockets, failing };
         let actor = Supervisor { context: Arc::clone(&context) };
@@ -320,7 +321,7 @@ fn open_gossip(address: SocketAddr) -> Result<std::net::UdpSocket, NodeError> {
 
 /// The address that other nodes are told.
 async fn announced(settings: &Settings) -> Result<SocketAddr, NodeError> {
-    let host = (settings.announce_host.as_str(), settings.peer_port);
+    let host = (settings.announce_host.as_str(), settings.announce_ports.peer);
     let fail =
         |error| NodeError::Socket { what: "announced host", address: settings.announce_host.clone(), error };
     let mut addresses = net::lookup_host(host).await.map_err(fail)?;
@@ -335,8 +336,8 @@ fn first_record(settings: &Settings, identity: Identity) -> Record {
         revision: 1,
         name: settings.name.clone(),
         host: settings.announce_host.clone(),
-        client_port: settings.port,
-        redirect_port: settings.redirect_port,
+        client_port: settings.announce_ports.client,
+        redirect_port: settings.announce_ports.redirect,
         weight: settings.weight,
         is_leaving: false,
         synced: PartitionSet::new(),

@@ -2,6 +2,8 @@
 //! precedence; checked once, with an error that names the setting, its value and the bound.
 
 use std::fmt;
+mod original;
+
 use std::fmt::Display;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
@@ -37,10 +39,14 @@ pub const CONNECTIONS_MAX_BOUND: usize = 1_000_000;
 #[derive(Args, Clone, Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct RawSettings {
-    /// TOML file with any of these settings
+    /// TOML file with any of these settings, or the cacheGopherConfig.json of the original project
     #[arg(long, env = "CACHEGOPHER_CONFIG", value_name = "FILE")]
     #[serde(skip)]
     pub config: Option<PathBuf>,
+    /// Which of the servers of cacheGopherConfig.json this node is
+    #[arg(long, env = "CACHEGOPHER_SERVER_ID", value_name = "ID")]
+    #[serde(skip)]
+    pub server_id: Option<String>,
     /// Name of this node, kept over restarts, unique in the cluster [default: <announce-host>:<port>]
     #[arg(long, env = "CACHEGOPHER_NAME")]
     pub name: Option<String>,
@@ -62,6 +68,15 @@ pub struct RawSettings {
     /// Host name or address that others reach this node by [default: the bind address]
     #[arg(long, env = "CACHEGOPHER_ANNOUNCE_HOST", value_name = "HOST")]
     pub announce_host: Option<String>,
+    /// Port that clients are told, where it is another one outside [default: port]
+    #[arg(long, env = "CACHEGOPHER_ANNOUNCE_PORT", value_name = "PORT")]
+    pub announce_port: Option<u16>,
+    /// Port that cluster-aware clients are told [default: redirect-port]
+    #[arg(long, env = "CACHEGOPHER_ANNOUNCE_REDIRECT_PORT", value_name = "PORT")]
+    pub announce_redirect_port: Option<u16>,
+    /// Port that other nodes are told [default: peer-port]
+    #[arg(long, env = "CACHEGOPHER_ANNOUNCE_PEER_PORT", value_name = "PORT")]
+    pub announce_peer_port: Option<u16>,
     /// Peer addresses of nodes to join through; names are resolved anew at each attempt
     #[arg(long, env = "CACHEGOPHER_JOIN", value_delimiter = ',', value_name = "HOST:PORT")]
     pub join: Option<Vec<String>>,
@@ -201,6 +216,17 @@ pub struct StoreSettings {
     pub shard_count: usize,
 }
 
+/// The ports that others are told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AnnouncePorts {
+    /// For clients.
+    pub client: u16,
+    /// For cluster-aware clients.
+    pub redirect: u16,
+    /// For other nodes.
+    pub peer: u16,
+}
+
 /// A node's settings, checked.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -218,6 +244,10 @@ pub struct Settings {
     pub peer_port: u16,
     /// How others reach this node.
     pub announce_host: String,
+    /// The ports that others are told: for clients, for cluster-aware clients, for other nodes.
+    pub announce_ports: AnnouncePorts,
+    /// What is to be said about a file of the original project.
+    pub notes: Vec<String>,
     /// Peer addresses to join through.
     pub join: Vec<String>,
     /// How long to try to join.
@@ -255,22 +285,23 @@ impl RawSettings {
     ///
     /// [`SettingsError`] names the first setting that cannot be used.
     pub fn check(self) -> Result<Settings, SettingsError> {
-        let raw = match &self.config {
-            Some(file) => {
-                let fail = |reason: String| SettingsError::File { file: file.display().to_string(), reason };
-                let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
-                let below: RawSettings = toml::from_str(&text).map_err(|error| fail(error.to_string()))?;
-                self.over(below)
-            }
-            None => self,
-        };
-        raw.fill()
+        let Some(file) = &self.config else { return self.fill() };
+        let name = file.display().to_string();
+        let fail = |reason: String| SettingsError::File { file: name.clone(), reason };
+        let text = std::fs::read_to_string(file).map_err(|error| fail(error.to_string()))?;
+        if file.extension().is_some_and(|extension| extension == "json") {
+            let (below, notes) = original::read(&text, self.server_id.as_deref(), &name)?;
+            return Ok(Settings { notes, ..self.over(below).fill()? });
+        }
+        let below: RawSettings = toml::from_str(&text).map_err(|error| fail(error.to_string()))?;
+        self.over(below).fill()
     }
 
     /// These settings, and those of `below` where nothing is said here.
     fn over(self, below: Self) -> Self {
         Self {
             config: self.config,
+            server_id: self.server_id,
             name: self.name.or(below.name),
             cluster: self.cluster.or(below.cluster),
             bind: self.bind.or(below.bind),
@@ -278,6 +309,9 @@ impl RawSettings {
             redirect_port: self.redirect_port.or(below.redirect_port),
             peer_port: self.peer_port.or(below.peer_port),
             announce_host: self.announce_host.or(below.announce_host),
+            announce_port: self.announce_port.or(below.announce_port),
+            announce_redirect_port: self.announce_redirect_port.or(below.announce_redirect_port),
+            announce_peer_port: self.announce_peer_port.or(below.announce_peer_port),
             join: self.join.or(below.join),
             join_wait_max_ms: self.join_wait_max_ms.or(below.join_wait_max_ms),
             copies: self.copies.or(below.copies),
@@ -310,6 +344,12 @@ impl RawSettings {
             }
             None => bind.to_string(),
         };
+        let told = |setting, value: Option<u16>, own| within(setting, value.unwrap_or(own), 1, u16::MAX);
+        let announce_ports = AnnouncePorts {
+            client: told("announce-port", self.announce_port, port)?,
+            redirect: told("announce-redirect-port", self.announce_redirect_port, redirect_port)?,
+            peer: told("announce-peer-port", self.announce_peer_port, peer_port)?,
+        };
         let name = short("name", self.name.unwrap_or_else(|| format!("{announce_host}:{port}")))?;
         let placement = PlacementSettings {
             copies: within("copies", self.copies.unwrap_or(2), 1, 5)?,
@@ -335,6 +375,8 @@ impl RawSettings {
             redirect_port,
             peer_port,
             announce_host,
+            announce_ports,
+            notes: Vec::new(),
             join: self.join.unwrap_or_default().into_iter().map(seed).collect::<Result<_, _>>()?,
             join_wait_max: millis("join-wait-max-ms", self.join_wait_max_ms, 3_000)?,
             weight: within("weight", self.weight.unwrap_or(WEIGHT_ONE), 1, 1_000)?,
@@ -412,9 +454,7 @@ fn redirect_port(value: Option<u16>, port: u16) -> Result<u16, SettingsError> {
 }
 
 fn peer_port(value: Option<u16>, port: u16, redirect_port: u16) -> Result<u16, SettingsError> {
-    let is_privileged = port < PEER_PORT_OFFSET + PORT_UNPRIVILEGED;
-    let default = if is_privileged { port + PEER_PORT_OFFSET } else { port - PEER_PORT_OFFSET };
-    let peer_port = value.unwrap_or(default);
+    let peer_port = value.unwrap_or_else(|| default_peer_port(port));
     match peer_port == 0 || peer_port == port || peer_port == redirect_port {
         true => {
             let bound = format!("1 to {} and neither the client port nor the redirect port", u16::MAX);
@@ -422,6 +462,11 @@ fn peer_port(value: Option<u16>, port: u16, redirect_port: u16) -> Result<u16, S
         }
         false => Ok(peer_port),
     }
+}
+
+fn default_peer_port(port: u16) -> u16 {
+    let is_privileged = port < PEER_PORT_OFFSET + PORT_UNPRIVILEGED;
+    if is_privileged { port + PEER_PORT_OFFSET } else { port - PEER_PORT_OFFSET }
 }
 
 fn seed(seed: String) -> Result<String, SettingsError> {
@@ -509,6 +554,8 @@ mod tests {
         assert!(refused(raw).starts_with("peer-port is 31337, but must be 1 to 65535 and neither"));
         let raw = RawSettings { redirect_port: Some(31_337), ..RawSettings::default() };
         assert!(refused(raw).starts_with("redirect-port is 31337, but must be 1 to 65535 and not"));
+        let raw = RawSettings { announce_port: Some(0), ..RawSettings::default() };
+        assert_eq!(refused(raw), "announce-port is 0, but must be 1 to 65535");
         let raw = RawSettings { name: Some("a b".into()), ..RawSettings::default() };
         assert!(refused(raw).starts_with("name is \"a b\", but must be 1 to 128 bytes"));
     }
