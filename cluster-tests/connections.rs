@@ -309,6 +309,32 @@ fn every_key_of_the_cluster_may_be_the_random_one() {
 }
 
 #[test]
+fn a_scan_that_looks_at_few_keys_at_a_time_finds_all_under_writes() {
+    alone(async {
+        let (_cluster, mut client) = lone_node(&[]).await;
+        for number in 0..100 {
+            client.ask(&format!("SET key-{number} v")).await;
+        }
+        let (mut found, mut cursor, mut written) = (BTreeSet::new(), "0".to_owned(), 0);
+        loop {
+            let reply = client.ask(&format!("SCAN {cursor} COUNT 10")).await;
+            let (next, keys) = reply[1..reply.len() - 1].split_once(' ').unwrap();
+            let keys = keys.trim_matches(['[', ']']).split(' ').filter(|key| key.starts_with("key-"));
+            found.extend(keys.map(str::to_owned));
+            if next == "0" {
+                break;
+            }
+            cursor = next.to_owned();
+            for _ in 0..10 {
+                written += 1;
+                client.ask(&format!("SET added-{} v", written % 70)).await;
+            }
+        }
+        assert_eq!(found.len(), 100);
+    });
+}
+
+#[test]
 fn a_node_that_is_asked_to_shut_down_hands_over_and_ends() {
     alone(async {
         let mut cluster = Cluster::start(3).await;

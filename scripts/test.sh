@@ -32,6 +32,7 @@ main() {
     step "shellcheck" check_scripts
     step "cargo test" env CACHEGOPHER_BIN="$release/cachegopher" cargo test --locked --no-fail-fast
     step "clients" env CACHEGOPHER_BIN="$release/cachegopher" "$here/clients-test.sh"
+    step "fuzz" fuzz
     step "cluster.sh" env CACHEGOPHER_BIN="$release/cachegopher" "$here/cluster-test.sh"
     summary
 }
@@ -82,6 +83,14 @@ require_test_tools() {
     ((${#missing[@]} > 0)) || return 0
     install_packages "${missing[@]}" ||
         say "$(yellow "Not installed, $not_installed:") ${missing[*]}. Tests that need them are skipped."
+}
+
+# What reads bytes from outside, with many more random inputs than in `cargo test`: both codecs, RESP
+# compared with an oracle, frames and commands of peers, datagrams of gossip. A failure prints its seed.
+fuzz() {
+    local cases=${FUZZ_CASES:-20000}
+    say "$cases inputs for each property; more by FUZZ_CASES=N"
+    env PROPTEST_CASES="$cases" timeout 240 cargo test --locked --lib -- protocol:: cluster::peer:: membership::packet command::key a_sealed_packet_never_panics
 }
 
 check_scripts() {

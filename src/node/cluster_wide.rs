@@ -54,13 +54,11 @@ pub async fn list_here(
         // A shard that fails meanwhile is empty afterwards.
         let (more, next) = answer.await.unwrap_or_default();
         bytes += more.iter().map(Bytes::len).sum::<usize>();
-        // A shard that is at its end may have had less to look at.
-        visits_left -= if visits.is_none() {
-            0
-        } else if next.is_some() {
-            visits_left
-        } else {
-            more.len()
+        // A shard that is at its end may have had less to look at, or have rounded a few more up.
+        visits_left = match next {
+            _ if visits.is_none() => visits_left,
+            Some(_) => 0,
+            None => visits_left.saturating_sub(more.len()),
         };
         keys.extend(more);
         position = match next {

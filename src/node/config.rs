@@ -199,8 +199,10 @@ pub fn set(context: &Context, scope: Scope, pairs: &[(String, Bytes)]) -> Result
         });
     }
     for ((name, value), change) in pairs.iter().zip(changes) {
-        make(context, change).map_err(|reason| refuse(name, &reason))?;
-        info!(setting = name, value = %value.escape_ascii(), "setting changed by a client");
+        if !matches!(change, Change::Nothing) {
+            make(context, change).map_err(|reason| refuse(name, &reason))?;
+            info!(setting = name, value = %value.escape_ascii(), "setting changed by a client");
+        }
     }
     Ok(())
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use foca::Member;
 use foca::Message;
 use foca::State;
+use proptest::prelude::*;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -710,5 +711,41 @@ fn deliver(outputs: &[Output], to: &mut Membership, now: Moment, out: &mut Vec<O
         if let Output::Send { bytes, .. } = output {
             let _ = to.handle_packet(bytes, now, out);
         }
+    }
+}
+
+proptest! {
+    /// A datagram that is sealed as ours are, with arbitrary bytes in it, or a correct one of which some are
+    /// changed. The checksum is right: nothing before the payload refuses it.
+    #[test]
+    fn a_sealed_packet_never_panics_whatever_is_in_it(
+        is_record: bool,
+        arbitrary in prop::collection::vec(any::<u8>(), 0..400),
+        is_correct: bool,
+        changes in prop::collection::vec((any::<prop::sample::Index>(), 1..=255_u8), 0..4),
+    ) {
+        let (cluster, start) = (ClusterId::of_name("ours"), Moment::from_millis(1_000));
+        let identity =
+            |index| Identity { node: node(index), generation: Generation::from_raw(1), addr: addr(index) };
+        let new = |index: usize| {
+            let rng = StdRng::seed_from_u64(index as u64);
+            Membership::new(identity(index), cluster, MembershipSettings::default(), rng, start)
+        };
+        let (mut one, mut two) = (new(1), new(2));
+        let mut sent = Vec::new();
+        two.announce(identity(1), start, &mut sent);
+        let mut payload = arbitrary;
+        if let (true, Some(Output::Send { bytes, .. })) = (is_correct, sent.last()) {
+            payload = super::packet::open(cluster, bytes).unwrap().1.to_vec();
+            for (at, change) in changes {
+                let at = at.index(payload.len());
+                payload[at] ^= change;
+            }
+        }
+        let kind = if is_record { super::packet::Kind::Record } else { super::packet::Kind::Gossip };
+        let mut out = Vec::new();
+        // Only the absence of a panic is of interest, now and in the time that follows.
+        let _ = one.handle_packet(&super::packet::seal(cluster, kind, &payload), start, &mut out);
+        one.handle_time(start + millis(1_000), &mut out);
     }
 }

@@ -145,8 +145,15 @@ pub fn incrbyfloat(words: &mut Words<'_>) -> Parsed {
     words.check(key.len() + by.len())?;
     match parse_float(&by) {
         Some(_) => one(key, Op::AddFloat(Blob(by))),
+        // What it is added to makes no difference.
+        None if is_infinite(&by) => Err(Invalid::NotFinite.into()),
         None => Err(Invalid::NotFloat.into()),
     }
+}
+
+fn is_infinite(text: &[u8]) -> bool {
+    let digits = text.strip_prefix(b"+").or(text.strip_prefix(b"-")).unwrap_or(text);
+    [&b"inf"[..], b"infinity"].iter().any(|name| digits.eq_ignore_ascii_case(name))
 }
 
 pub fn append(words: &mut Words<'_>) -> Parsed {

@@ -171,6 +171,10 @@ fn numbers_are_read_as_strictly_as_redis_reads_them() {
         assert_eq!(parsed(line), Err(Invalid::NotInteger.into()), "{line}");
     }
     assert_eq!(parsed("INCRBYFLOAT k x"), Err(Invalid::NotFloat.into()));
+    assert_eq!(parsed("INCRBYFLOAT k nan"), Err(Invalid::NotFloat.into()));
+    for infinite in ["inf", "+Inf", "-infinity"] {
+        assert_eq!(parsed(&format!("INCRBYFLOAT k {infinite}")), Err(Invalid::NotFinite.into()));
+    }
     assert_eq!(parsed("DECRBY k -9223372036854775808"), Err(Invalid::DecrementOverflow.into()));
     assert_eq!(parsed("SETRANGE k -1 v"), Err(Invalid::Offset.into()));
     assert_eq!(op("DECRBY k 5"), Op::Add(-5));

@@ -386,7 +386,8 @@ mod tests {
             8 => prop::sample::select(vec![
                 &b"GET "[..], b"set ", b"DELETE", b"PING", b"k", b" ", b"\t", b"\n", b"\r\n", b"\r", b"\\", b"\\n",
             ]).prop_map(<[u8]>::to_vec),
-            2 => proptest::collection::vec(any::<u8>(), 0..8),
+            // Whoever has read a star at the start of a line does not hand it to this decoder.
+            2 => proptest::collection::vec(any::<u8>().prop_filter("no star", |byte| *byte != b'*'), 0..8),
             1 => (70usize..180).prop_map(|length| vec![b'x'; length]),
         ];
         proptest::collection::vec(piece, 0..40).prop_map(|pieces| pieces.concat())
