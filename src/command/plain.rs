@@ -1,7 +1,13 @@
 //! The requests that are by far the most frequent.
 
+use bytes::Bytes;
+
+use crate::command::KeyCommand;
+use crate::command::Op;
+use crate::command::Verb;
+
 /// A request as it lies in the bytes that a client has sent. Nothing of it is copied before a shard has
-/// it; whoever cannot carry it out there and then reads it again as a [`crate::command::Command`].
+/// it; it becomes a [`KeyCommand`] where it has to wait or to travel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Plain<'a> {
     /// The value of a key.
@@ -19,10 +25,29 @@ pub enum Plain<'a> {
 }
 
 impl Plain<'_> {
+    /// The command that it is.
+    pub fn verb(&self) -> &'static Verb {
+        let name: &[u8] = match self {
+            Plain::Get { .. } => b"GET",
+            Plain::Set { .. } => b"SET",
+        };
+        Verb::find(name).expect("both are in the table")
+    }
+
     /// The key.
     pub const fn key(&self) -> &[u8] {
         match self {
             Plain::Get { key } | Plain::Set { key, .. } => key,
+        }
+    }
+
+    /// The same request free of the bytes that it lies in.
+    pub fn to_command(&self) -> KeyCommand {
+        match self {
+            Plain::Get { key } => KeyCommand::new(Bytes::copy_from_slice(key), Op::Get),
+            Plain::Set { key, value } => {
+                KeyCommand::set(Bytes::copy_from_slice(key), Bytes::copy_from_slice(value))
+            }
         }
     }
 

@@ -2,44 +2,132 @@
 
 use crate::command::Codec;
 use crate::command::Plain;
+use crate::node::buffers;
 use crate::node::context::Context;
-use crate::node::shard_door::Held;
 use crate::protocol;
 use crate::store::Partition;
 use crate::time::Moment;
-use crate::time::Timestamp;
 
-/// Carries out plain requests one after the other, all as of one time, which is that of its making: it
-/// is made when the requests are there, and does not live longer than they take. It holds the shard of
-/// the latest request, since the next one often is for the same.
-pub struct AtOnce<'a> {
-    context: &'a Context,
+/// Requests that are carried out together: enough for the memory to be asked for many of them at once.
+const REQUESTS_MAX: usize = 32;
+
+/// Carries out a request and appends the reply; false: its shard is not here or not free, and nothing was
+/// done.
+pub fn run_one(
+    context: &Context,
     now: Moment,
-    wall: Timestamp,
-    held: Option<(usize, Held<'a>)>,
+    codec: Codec,
+    request: &Plain<'_>,
+    output: &mut Vec<u8>,
+) -> bool {
+    let partition = Partition::of(request.key());
+    let shard = &context.shards[context.shard_of(partition)];
+    let Some(mut shard) = shard.try_hold(context, now) else { return false };
+    shard.run_plain(partition, request, context.clocks.wall(), |reply| protocol::encode(codec, reply, output))
+}
+
+/// Plain requests of one protocol that follow each other in the input.
+///
+/// Each shard is held once for all its requests. They are all looked up before the first of them is
+/// carried out: one look-up waits for the memory several times in a row, but several wait together.
+pub struct AtOnce<'a> {
+    codec: Codec,
+    requests: [(Partition, Plain<'a>); REQUESTS_MAX],
+    len: usize,
+}
+
+/// What became of plain requests.
+pub struct Done<'r> {
+    requests: &'r [(Partition, Plain<'r>)],
+    /// Where the reply to each is among the replies. None: its shard is not here or not free, and nothing
+    /// was done.
+    places: [Option<(usize, usize)>; REQUESTS_MAX],
+    replies: Vec<u8>,
+}
+
+impl Done<'_> {
+    /// Each request in turn, with its reply if it was carried out.
+    pub fn iter(&self) -> impl Iterator<Item = (&Plain<'_>, Option<&[u8]>)> {
+        let replies = self.places.iter().map(|place| place.map(|(start, end)| &self.replies[start..end]));
+        self.requests.iter().map(|(_, request)| request).zip(replies)
+    }
+
+    /// Whether all were carried out.
+    pub fn are_all(&self) -> bool {
+        self.places[..self.requests.len()].iter().all(Option::is_some)
+    }
+}
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.replies.clear();
+        buffers::give_output(std::mem::take(&mut self.replies));
+    }
 }
 
 impl<'a> AtOnce<'a> {
-    /// For requests of now.
-    pub fn new(context: &'a Context, now: Moment) -> Self {
-        Self { context, now, wall: context.clocks.wall(), held: None }
+    /// One request.
+    pub fn new(codec: Codec, first: Plain<'a>) -> Self {
+        let first = (Partition::of(first.key()), first);
+        Self { codec, requests: [first; REQUESTS_MAX], len: 1 }
     }
 
-    /// Carries out a request and appends the reply. False: it is too large, its shard is not here or not
-    /// free; nothing was done.
-    pub fn run(&mut self, codec: Codec, request: &Plain<'_>, output: &mut Vec<u8>) -> bool {
-        if request.bytes() > self.context.settings.text.entry_bytes_max {
-            return false;
+    /// Adds a request; there must be room.
+    pub fn push(&mut self, request: Plain<'a>) {
+        self.requests[self.len] = (Partition::of(request.key()), request);
+        self.len += 1;
+    }
+
+    /// Whether there is no room for another one.
+    pub fn is_full(&self) -> bool {
+        self.len == REQUESTS_MAX
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Carries the requests out, as of one time.
+    ///
+    /// Requests for one partition are all carried out or all not, so that those that are not keep their
+    /// order.
+    pub fn run<'r>(&'r self, context: &Context, now: Moment) -> Done<'r> {
+        let requests = &self.requests[..self.len];
+        let wall = context.clocks.wall();
+        let mut replies = buffers::take_output();
+        let mut shards = [usize::MAX; REQUESTS_MAX];
+        for (shard, (partition, _)) in shards.iter_mut().zip(requests) {
+            *shard = context.shard_of(*partition);
         }
-        let partition = Partition::of(request.key());
-        let number = self.context.shard_of(partition);
-        if self.held.as_ref().is_none_or(|(held, _)| *held != number) {
-            // One at a time, or two connections could wait for each other.
-            self.held = None;
-            let held = self.context.shards[number].try_hold(self.context, self.now);
-            self.held = held.map(|held| (number, held));
+        let mut places = [None; REQUESTS_MAX];
+        for first in 0..self.len {
+            let number = shards[first];
+            if number == usize::MAX {
+                continue;
+            }
+            // One at a time, or two connections could keep each other from going on.
+            let mut held = context.shards[number].try_hold(context, now);
+            let is_its = |(place, _): &(usize, _)| shards[*place] == number;
+            if let Some(shard) = &held {
+                let its = requests.iter().enumerate().skip(first).filter(is_its);
+                its.for_each(|(_, (partition, request))| shard.warm(*partition, request.key(), wall));
+            }
+            for place in first..self.len {
+                if shards[place] != number {
+                    continue;
+                }
+                shards[place] = usize::MAX;
+                let (partition, request) = &requests[place];
+                let start = replies.len();
+                let has_run = held.as_mut().is_some_and(|shard| {
+                    shard.run_plain(*partition, request, wall, |reply| {
+                        protocol::encode(self.codec, reply, &mut replies);
+                    })
+                });
+                places[place] = has_run.then_some((start, replies.len()));
+            }
         }
-        let Some((_, shard)) = &mut self.held else { return false };
-        shard.run_plain(partition, request, self.wall, |reply| protocol::encode(codec, reply, output))
+        Done { requests, places, replies }
     }
 }

@@ -8,6 +8,7 @@
 
 mod alone;
 mod batch;
+mod plain;
 mod transaction;
 
 use std::future::poll_fn;
@@ -18,7 +19,6 @@ use std::task::Context as TaskContext;
 use std::task::Poll;
 use std::time::Duration;
 
-use bytes::Buf;
 use bytes::Bytes;
 use bytes::BytesMut;
 use tokio::io::AsyncReadExt;
@@ -31,18 +31,17 @@ use crate::command::Admitted;
 use crate::command::Codec;
 use crate::command::Command;
 use crate::command::KeyCommand;
-use crate::command::Plain;
 use crate::command::Refusal;
 use crate::command::Reply;
 use crate::command::Verb;
 use crate::command::client;
 use crate::command::server::Server;
-use crate::node::at_once::AtOnce;
 use crate::node::buffers;
 use crate::node::clients::Client;
 use crate::node::connection::batch::Batch;
 use crate::node::connection::batch::Item;
 use crate::node::connection::batch::Last;
+use crate::node::connection::plain::PLAIN_REPLIES_BYTES_MAX;
 use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::context::HangUp;
@@ -56,9 +55,7 @@ use crate::protocol::Request;
 use crate::protocol::resp;
 use crate::protocol::resp::RespDecoder;
 use crate::protocol::resp::RespLimits;
-use crate::protocol::text;
 use crate::protocol::text::TextDecoder;
-use crate::time::Moment;
 
 /// Commands that are carried out together.
 const BATCH_MAX: usize = 1_024;
@@ -66,8 +63,6 @@ const BATCH_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Room for one read behind a request that has arrived in part.
 const READ_BYTES_MIN: usize = 16 * 1024;
-/// Bytes of replies to plain requests that are written together, a single reply apart.
-const PLAIN_REPLIES_BYTES_MAX: usize = 128 * 1024;
 /// How long a client may take to read a reply before it is given up.
 const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
 
@@ -191,13 +186,14 @@ impl Connection {
         }
         loop {
             let now = self.session.begins(self.input.len());
-            if !self.run_plain(now) {
+            let batch = self.run_plain(now);
+            if batch.is_none() && self.output.len() >= PLAIN_REPLIES_BYTES_MAX {
                 self.session.ends(self.input.len());
                 self.write().await?;
                 continue;
             }
             let before = self.next_codec();
-            let Some(batch) = self.next_batch() else {
+            let Some(batch) = self.next_batch(batch) else {
                 self.session.ends(self.input.len());
                 // Blank lines may stand before a request in the other protocol.
                 if self.next_codec() != before {
@@ -255,47 +251,13 @@ impl Connection {
         }
     }
 
-    /// Carries out the plain requests at the start of the input. False: there may be more, but there are
-    /// as many replies as are written together.
-    fn run_plain(&mut self, now: Moment) -> bool {
-        let is_between = self.text.is_between_lines() && self.resp.is_between_requests();
-        if !is_between || !self.session.takes_plain() {
-            return true;
-        }
-        let (limits, resp_codec) = (self.context.settings.text, self.session.codec());
-        let (mut used, mut gets, mut sets) = (0, 0, 0);
-        let mut at_once = None;
-        while self.output.len() < PLAIN_REPLIES_BYTES_MAX {
-            let rest = &self.input[used..];
-            let (codec, found) = match rest.first() {
-                Some(b'*') => (resp_codec, resp::plain(rest)),
-                Some(_) | None => (Codec::Text, text::plain(limits, rest)),
-            };
-            let Some((request, bytes)) = found else { break };
-            let at_once = at_once.get_or_insert_with(|| AtOnce::new(&self.context, now));
-            let start = self.output.len();
-            if !at_once.run(codec, &request, &mut self.output) {
-                break;
-            }
-            match request {
-                Plain::Get { .. } => gets += 1,
-                Plain::Set { .. } => {
-                    sets += 1;
-                    self.session.answers_set(codec, &self.output[start..]);
-                }
-            }
-            used += bytes;
-        }
-        drop(at_once);
-        self.input.advance(used);
-        Counters::add(&self.context.counters.commands, gets + sets);
-        self.session.calls_plain(gets, sets);
-        self.output.len() < PLAIN_REPLIES_BYTES_MAX
-    }
-
-    /// Parses what has been read, up to a batch; none: there is nothing complete.
-    fn next_batch(&mut self) -> Option<Batch> {
-        let mut batch = Batch::new(self.next_codec()?);
+    /// Parses what has been read, up to a batch, or what is still missing in one; none: there is nothing
+    /// complete.
+    fn next_batch(&mut self, begun: Option<Batch>) -> Option<Batch> {
+        let mut batch = match begun {
+            Some(batch) => batch,
+            None => Batch::new(self.next_codec()?),
+        };
         let mut bytes = 0;
         let items_max = if self.session.skips_next() { 1 } else { BATCH_MAX };
         while batch.items.len() < items_max && batch.commands.len() < BATCH_MAX && bytes < BATCH_BYTES_MAX {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 
 use crate::command::Codec;
 use crate::command::Invalid;
+use crate::command::Plain;
 use crate::command::Reply;
 use crate::command::Transaction;
 use crate::command::Verb;
@@ -104,11 +105,6 @@ impl Session {
         self.began
     }
 
-    /// So many plain requests are among the commands that are carried out now.
-    pub fn calls_plain(&mut self, gets: usize, sets: usize) {
-        self.plain = (self.plain.0 + gets, self.plain.1 + sets);
-    }
-
     /// A command is one of those that are carried out now.
     pub fn calls(&mut self, verb: &'static Verb) {
         self.calls.push(verb);
@@ -130,12 +126,17 @@ impl Session {
         }
     }
 
-    /// A plain request to set a key was carried out, with this reply. (One to get it cannot fail.)
-    pub fn answers_set(&self, codec: Codec, reply: &[u8]) {
-        if reply.first() == Some(&b'-')
-            && let Some(set) = Verb::find(b"SET")
-        {
-            self.answers(set, codec, reply);
+    /// A plain request is one of those that are carried out now; this is its reply if it has one already.
+    pub fn answers_plain(&mut self, codec: Codec, request: &Plain<'_>, reply: Option<&[u8]>) {
+        match request {
+            // It cannot fail.
+            Plain::Get { .. } => self.plain.0 += 1,
+            Plain::Set { .. } => {
+                self.plain.1 += 1;
+                if let Some(reply) = reply.filter(|reply| reply.first() == Some(&b'-')) {
+                    self.answers(request.verb(), codec, reply);
+                }
+            }
         }
     }
 

@@ -230,6 +230,11 @@ impl Core {
         self.serving.run_plain(partition, request, now, &mut self.out, reply)
     }
 
+    /// Looks a key up that will be asked for at once, so that the memory has it ready by then.
+    pub fn warm(&self, partition: Partition, key: &[u8], now: Timestamp) {
+        self.serving.warm(partition, key, now);
+    }
+
     /// Carries out commands in order, what changes nothing also on copies if it may. Returns what became of
     /// each, and the replies, one after the other.
     pub fn run_all(

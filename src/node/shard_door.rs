@@ -98,6 +98,13 @@ impl Held<'_> {
         core.is_some_and(|core| core.run_plain(partition, request, now, reply))
     }
 
+    /// Looks a key up that will be asked for at once, so that the memory has it ready by then.
+    pub fn warm(&self, partition: Partition, key: &[u8], now: Timestamp) {
+        if let Some(core) = self.core.as_ref() {
+            core.warm(partition, key, now);
+        }
+    }
+
     /// Carries out commands in order; none: there is no shard yet.
     pub fn run_all(
         &mut self,

@@ -6,6 +6,7 @@ use crate::command::Codec;
 use crate::command::Command;
 use crate::command::Gather;
 use crate::command::KeyCommand;
+use crate::command::Plain;
 use crate::command::Reply;
 use crate::command::Verb;
 use crate::command::help_lines;
@@ -43,6 +44,17 @@ impl Batch {
     /// One in this protocol that is empty.
     pub(super) fn new(codec: Codec) -> Self {
         Self { codec, items: Vec::new(), commands: Vec::new(), last: Last::Nothing }
+    }
+
+    /// Adds a plain request that was not carried out at once, or what it was answered.
+    pub(super) fn add_plain(&mut self, request: &Plain<'_>, reply: Option<&[u8]>) {
+        match reply {
+            Some(reply) => self.items.push(Item::Ready(Bytes::copy_from_slice(reply))),
+            None => {
+                self.items.push(Item::Routed(request.verb()));
+                self.commands.push(request.to_command());
+            }
+        }
     }
 
     /// Whether there is nothing to do and nothing to say.
