@@ -420,12 +420,11 @@ impl Serving {
         version: Version,
         out: &mut Outgoing,
     ) {
-        if self.receivers(partition).next().is_some() {
-            let mut value = Bytes::from([key, value].concat());
-            let key = value.split_to(key.len());
-            let content = Content::Value { bytes: value, expires_at: None };
-            self.stream(partition, &StreamItem::Change(Change { key, version, content }), out);
-        }
+        let change = || {
+            let (key, bytes) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
+            StreamItem::Change(Change { key, version, content: Content::Value { bytes, expires_at: None } })
+        };
+        out.extend(self.receivers(partition).map(|node| (node, change())));
     }
 
     /// Who gets the changes of a partition, see the module.

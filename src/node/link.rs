@@ -112,6 +112,8 @@ pub async fn write_frames(mut socket: OwnedWriteHalf, mut frames: mpsc::Receiver
     let mut output = BytesMut::new();
     while let Some(frame) = frames.recv().await {
         output.extend_from_slice(&frame);
+        // Whoever else is due on this thread first: what they have to send goes into the same write.
+        tokio::task::yield_now().await;
         while output.len() < WRITE_BYTES_MAX {
             match frames.try_recv() {
                 Ok(frame) => output.extend_from_slice(&frame),

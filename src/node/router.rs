@@ -5,6 +5,7 @@
 //! while a primary is being replaced, its commands wait here, bounded in number and time. A command
 //! that may have run on a node that was lost is repeated only if that does no harm.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -229,13 +230,18 @@ fn group(
     groups
 }
 
+type Forwarding = Pin<Box<dyn Future<Output = Vec<Answer>> + Send>>;
+
 /// A group under way.
 enum Sent {
     /// A shard was free, and has carried them out.
     Done(Vec<Answer>),
     /// To a shard. The commands are kept: a shard that fails does not give them back.
     Shard(oneshot::Receiver<Replies>, Vec<KeyCommand>),
+    /// To another node, while other groups are under way too.
     Node(tokio::task::JoinHandle<Vec<Answer>>, Vec<KeyCommand>),
+    /// To another node, and there is no other group: it needs no task of its own.
+    OnlyNode(Forwarding, Vec<KeyCommand>),
     Nowhere(Vec<KeyCommand>),
 }
 
@@ -244,6 +250,7 @@ fn start(
     codec: Codec,
     groups: Vec<(Place, Vec<usize>, Vec<KeyCommand>)>,
 ) -> Vec<(Vec<usize>, Sent)> {
+    let is_alone = groups.len() == 1;
     let start_one = |to, commands: Vec<KeyCommand>| match to {
         Place::Shard(number) | Place::Copy(number) => {
             let may_read_copies = matches!(to, Place::Copy(_));
@@ -267,7 +274,11 @@ fn start(
         }
         Place::Node(node) => {
             let kept = commands.clone();
-            Sent::Node(tokio::spawn(forward(Arc::clone(context), node, codec, commands)), kept)
+            let forwarding = forward(Arc::clone(context), node, codec, commands);
+            match is_alone {
+                true => Sent::OnlyNode(Box::pin(forwarding), kept),
+                false => Sent::Node(tokio::spawn(forwarding), kept),
+            }
         }
         Place::Nowhere => Sent::Nowhere(commands),
     };
@@ -295,6 +306,10 @@ async fn join_until(groups: Vec<(Vec<usize>, Sent)>, deadline: Instant) -> Vec<(
                     kept.into_iter().map(Answer::Lost).collect()
                 }
             },
+            Sent::OnlyNode(answers, kept) => {
+                let answers = timeout_at(deadline, answers).await;
+                answers.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect())
+            }
             // A shard always answers or drops the batch: it has run whatever the time.
             Sent::Done(_) | Sent::Shard(..) | Sent::Nowhere(_) => sent.answers().await,
         };
@@ -314,6 +329,7 @@ impl Sent {
             Sent::Node(answers, kept) => {
                 answers.await.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect())
             }
+            Sent::OnlyNode(answers, _) => answers.await,
             Sent::Nowhere(commands) => commands.into_iter().map(Answer::Moved).collect(),
         }
     }
