@@ -202,7 +202,9 @@ impl Connection {
                 self.write().await?;
                 return Ok(true);
             };
-            let goes_on = self.answer(batch).await?;
+            // On the heap for as long as it lasts: most connections wait most of the time, and a task is as
+            // large as all that it may ever do.
+            let goes_on = Box::pin(self.answer(batch)).await?;
             self.session.ends(self.input.len());
             self.write().await?;
             if !goes_on || self.client().is_ended() {
