@@ -4,9 +4,14 @@ pub mod membership;
 pub mod ownership;
 pub mod peer;
 pub mod placement;
+pub mod planted;
 pub mod record;
 pub mod replication;
 pub mod ring;
+#[cfg(test)]
+mod scale;
 pub mod serving;
 pub mod slot_map;
 pub mod view;
+#[cfg(feature = "sim")]
+pub mod witness;

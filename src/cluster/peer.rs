@@ -16,6 +16,7 @@ use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::placement::HandOver;
 use crate::cluster::placement::PullId;
+use crate::cluster::record::Departed;
 use crate::cluster::record::Record;
 use crate::cluster::replication::StreamStart;
 use crate::command::Codec;
@@ -28,7 +29,7 @@ use crate::store::ScanCursor;
 use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
-pub const PEER_VERSION: u16 = 3;
+pub const PEER_VERSION: u16 = 4;
 /// The longest frame, in bytes, its length field not counted.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
@@ -99,6 +100,11 @@ pub enum Request {
     Choose {
         /// Named by the answer.
         id: u64,
+    },
+    /// Pull partitions from me: I may have what you lack.
+    Offer {
+        /// Which.
+        partitions: PartitionSet,
     },
 }
 
@@ -188,8 +194,10 @@ pub struct Welcome {
     pub identity: Identity,
     /// The frame from which on it wants the dialling node's stream.
     pub resume_from: u64,
-    /// All records it knows, its own first.
+    /// The records of all members that live, its own first.
     pub records: Vec<Record>,
+    /// The members that are dead and still on the ring.
+    pub departed: Vec<Departed>,
 }
 
 /// Why there can be no link.
@@ -416,19 +424,25 @@ mod tests {
                 ],
             },
             Request::Pull { id: pull_id(), wants: vec![(partition(1), Version::ZERO)] },
-            Request::TakeOver { partitions: set },
+            Request::TakeOver { partitions: set.clone() },
             Request::Record(Box::new(record())),
             Request::Scan { id: 3, position: ScanPosition::START, visits: None },
             Request::Flush { id: 4 },
             Request::Size { id: 5 },
             Request::AwaitLease { id: 6, key: Blob(key()) },
             Request::Choose { id: 7 },
+            Request::Offer { partitions: set },
         ]
     }
 
     fn responses() -> Vec<Response> {
         vec![
-            Response::Welcome(Welcome { identity: identity(), resume_from: 1, records: vec![record()] }),
+            Response::Welcome(Welcome {
+                identity: identity(),
+                resume_from: 1,
+                records: vec![record()],
+                departed: vec![Departed { identity: identity(), record: record(), for_ms: 5 }],
+            }),
             Response::Refused(LinkRefusal::OtherCluster),
             Response::Refused(LinkRefusal::OtherVersion { version: 2 }),
             Response::Refused(LinkRefusal::OtherNode),
@@ -455,8 +469,8 @@ mod tests {
     #[test]
     fn frames_are_byte_for_byte_as_the_specification_shows_them() {
         let spec = include_str!("../../proto-spec/peer.md");
-        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose] = &requests()[..] else {
-            panic!("eleven requests")
+        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _] = &requests()[..] else {
+            panic!("twelve requests")
         };
         let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
         let [_, refused, version, _, _, forwarded, applied, scanned, _, sized, over, chosen] =

@@ -7,6 +7,7 @@ use bincode::Decode;
 use bincode::Encode;
 
 use crate::cluster::membership::Generation;
+use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::store::PartitionSet;
 
@@ -36,6 +37,17 @@ pub struct Record {
     pub is_leaving: bool,
     /// The partitions of which it has everything.
     pub synced: PartitionSet,
+}
+
+/// A member that is dead and still on the ring: without it who joins would compute another ring.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Departed {
+    /// Who, in its last life.
+    pub identity: Identity,
+    /// What it said last.
+    pub record: Record,
+    /// For how long it is dead, in milliseconds.
+    pub for_ms: u64,
 }
 
 impl Record {

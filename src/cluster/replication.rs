@@ -12,6 +12,8 @@ use bincode::Encode;
 use bytes::Bytes;
 
 use crate::cluster::placement::PullId;
+use crate::cluster::planted;
+use crate::cluster::planted::Bug;
 use crate::store::PARTITION_COUNT;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -217,17 +219,24 @@ impl Inbound {
 
     /// A change of the stream has been applied.
     pub fn applied(&mut self, partition: Partition, version: Version) {
-        if self.following.contains(partition) {
+        if self.following.contains(partition) || planted::has(Bug::ForgetWatermark) {
             let watermark = &mut self.watermarks[partition.index()];
             *watermark = version.max(*watermark);
         }
     }
 
-    /// A pull is asked for. Returns what is wanted: all that is newer than these versions.
-    pub fn start_pull(&mut self, id: PullId, partitions: &PartitionSet) -> Vec<(Partition, Version)> {
+    /// A pull is asked for. Returns what is wanted: all that is newer than these versions. `known` says up
+    /// to which version the source has nothing of a partition that is not here anyway.
+    pub fn start_pull(
+        &mut self,
+        id: PullId,
+        partitions: &PartitionSet,
+        known: impl Fn(Partition) -> Version,
+    ) -> Vec<(Partition, Version)> {
         let complete = PartitionSet::new();
         self.pull = Some(Pull { id, partitions: partitions.clone(), complete, parts: 0 });
-        partitions.iter().map(|partition| (partition, self.watermark(partition))).collect()
+        let since = |partition| (partition, self.watermark(partition).max(known(partition)));
+        partitions.iter().map(since).collect()
     }
 
     /// One of `shards` shards of the source has ended its part of a pull: everything of these
@@ -372,7 +381,7 @@ mod tests {
         inbound.start(StreamStart { epoch: 1, first: 1 });
         inbound.applied(partition, three);
         assert_eq!(inbound.watermark(partition), Version::ZERO);
-        assert_eq!(inbound.start_pull(pull_id(1), &set), [(partition, Version::ZERO)]);
+        assert_eq!(inbound.start_pull(pull_id(1), &set, |_| Version::ZERO), [(partition, Version::ZERO)]);
         assert_eq!(inbound.pulled(pull_id(1), 1, &set, one), Some(set.clone()));
         inbound.applied(partition, two);
         assert_eq!(inbound.watermark(partition), two);
@@ -395,7 +404,7 @@ mod tests {
     fn a_pull_is_done_when_every_shard_of_the_source_has_ended_its_part() {
         let version = Version::from_raw(5);
         let mut inbound = Inbound::default();
-        inbound.start_pull(pull_id(1), &set(&[1, 2, 3]));
+        inbound.start_pull(pull_id(1), &set(&[1, 2, 3]), |_| Version::ZERO);
         assert_eq!(inbound.pulled(pull_id(1), 2, &set(&[1]), version), None);
         // Partition 3 was asked for, but the source does not have it all; 9 was not asked for.
         assert_eq!(inbound.pulled(pull_id(1), 2, &set(&[2, 9]), version), Some(set(&[1, 2])));
@@ -408,15 +417,15 @@ mod tests {
         let (version, partition) = (Version::from_raw(5), Partition::new(2).unwrap());
         let mut inbound = Inbound::default();
         inbound.start(StreamStart { epoch: 1, first: 1 });
-        inbound.start_pull(pull_id(1), &set(&[1, 2]));
+        inbound.start_pull(pull_id(1), &set(&[1, 2]), |_| Version::ZERO);
         inbound.forget(&set(&[2]));
         assert_eq!(inbound.pulled(pull_id(1), 1, &set(&[1, 2]), version), Some(set(&[1])));
         assert_eq!(inbound.watermark(partition), Version::ZERO);
 
-        inbound.start_pull(pull_id(2), &set(&[2]));
+        inbound.start_pull(pull_id(2), &set(&[2]), |_| Version::ZERO);
         inbound.start(StreamStart { epoch: 2, first: 1 });
         assert_eq!(inbound.pulled(pull_id(2), 1, &set(&[2]), version), None);
-        inbound.start_pull(pull_id(3), &set(&[2]));
+        inbound.start_pull(pull_id(3), &set(&[2]), |_| Version::ZERO);
         assert_eq!(inbound.pulled(pull_id(2), 1, &set(&[2]), version), None);
         assert_eq!(inbound.watermark(partition), Version::ZERO);
         assert_eq!(inbound.pulled(pull_id(3), 1, &set(&[2]), version), Some(set(&[2])));

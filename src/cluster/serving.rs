@@ -7,6 +7,9 @@
 //! leave no gap. A node that is not served without a gap is not told that its pull is complete.
 
 mod keys;
+mod pulls;
+#[cfg(feature = "sim")]
+mod shown;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
@@ -21,6 +24,8 @@ use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::HandOver;
 use crate::cluster::placement::PullId;
+use crate::cluster::planted;
+use crate::cluster::planted::Bug;
 use crate::cluster::view::View;
 use crate::command::KeyCommand;
 use crate::command::Plain;
@@ -43,11 +48,11 @@ use crate::time::Timestamp;
 use crate::time::Version;
 
 /// Slots that one step of a pull or a listing looks at: well below a millisecond.
-const STEP_VISITS_MAX: usize = 2_000;
+const STEP_VISITS_MAX: usize = if cfg!(feature = "sim") { 4 } else { 2_000 };
 /// Bytes of keys and values that one step of a pull sends.
 const STEP_BYTES_MAX: usize = 64 * 1024;
 /// Slots looked at between two looks at the bytes: few, since one entry may be larger than a step.
-const VISITS: usize = 8;
+const VISITS: usize = if cfg!(feature = "sim") { 2 } else { 8 };
 /// Bytes of keys and values that travel as one: with one entry more they fit a frame.
 const TOGETHER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Steps of clearing away what flushes and purges have left: some hundred microseconds.
@@ -137,7 +142,10 @@ impl Serving {
         }
         let executed = execute(command, partition, &mut self.store, &mut self.clock, &mut self.tenure, now);
         reply(&executed.reply);
-        match <[Change; 1]>::try_from(executed.changes) {
+        let changes = executed.changes;
+        #[cfg(feature = "sim")]
+        changes.iter().for_each(|change| self.show_made(partition, change));
+        match <[Change; 1]>::try_from(changes) {
             Ok([change]) => self.stream(partition, &StreamItem::Change(change), out),
             Err(changes) => self.stream_together(partition, changes, out),
         }
@@ -166,6 +174,8 @@ impl Serving {
                         self.tenure.changed(key);
                         reply(&Reply::Done);
                         if let Some(version) = version {
+                            #[cfg(feature = "sim")]
+                            self.show_set(partition, key, value, version);
                             self.stream_value(partition, key, value, version, out);
                         }
                     }
@@ -205,30 +215,53 @@ impl Serving {
         black_box(last_byte);
     }
 
-    /// Applies an item of another node's stream.
-    pub fn apply(&mut self, item: &StreamItem, now: Timestamp) {
-        match item {
+    /// Applies an item of another node's stream. A primary passes on what it did not know: it was
+    /// written where this node could not be seen, or came to a copy whose source has died.
+    pub fn apply(&mut self, item: &StreamItem, from: NodeId, now: Timestamp, out: &mut Outgoing) {
+        #[cfg(feature = "sim")]
+        if self.is_misled_by(item, now) {
+            return;
+        }
+        let news_of = match item {
             StreamItem::Change(change) => self.apply_change(change, now),
-            StreamItem::Together(changes) => changes.iter().for_each(|change| self.apply_change(change, now)),
+            StreamItem::Together(changes) => {
+                changes.iter().filter_map(|change| self.apply_change(change, now)).last()
+            }
             StreamItem::Flushed { partition, version } => {
                 self.clock.observe(*version);
+                let is_news = *version > self.store.flushed_at(*partition);
                 self.store.flush(*partition, *version);
                 self.tenure.flushed(*partition);
+                #[cfg(feature = "sim")]
+                self.show_flushed(*partition, *version, false);
+                is_news.then_some(*partition)
             }
             // About the node, not about a shard.
-            StreamItem::PullDone { .. } | StreamItem::HandOver(_) => {}
+            StreamItem::PullDone { .. } | StreamItem::HandOver(_) => None,
+        };
+        if let Some(partition) = news_of.filter(|partition| self.primary.contains(*partition)) {
+            let mut news = Outgoing::new();
+            self.stream(partition, item, &mut news);
+            out.extend(news.into_iter().filter(|(to, _)| *to != from));
         }
     }
 
-    fn apply_change(&mut self, change: &Change, now: Timestamp) {
+    /// The partition of a change, if it was news.
+    fn apply_change(&mut self, change: &Change, now: Timestamp) -> Option<Partition> {
         let partition = Partition::of(&change.key);
         self.clock.observe(change.version);
-        match self.store.apply(partition, change, now) {
-            Applied::Newer => self.tenure.changed(&change.key),
-            Applied::Stale => {}
+        let is_news = match self.store.apply(partition, change, now) {
+            Applied::Newer => {
+                self.tenure.changed(&change.key);
+                true
+            }
+            Applied::Stale => false,
             // A copy with less memory than its primary: as if it had been evicted.
-            Applied::TooLarge { .. } => {}
-        }
+            Applied::TooLarge { .. } => false,
+        };
+        #[cfg(feature = "sim")]
+        self.show_held(partition, &change.key);
+        is_news.then_some(partition)
     }
 
     /// Stops serving partitions and tells the new primary, behind all changes made here.
@@ -238,54 +271,11 @@ impl Serving {
             self.primary.subtract(&partitions);
             self.tenure.keep(&self.primary);
             self.check_pulls();
+            if planted::has(Bug::SkipHandOver) {
+                return;
+            }
             out.push((to, StreamItem::HandOver(HandOver { partitions, is_leaving: given.is_leaving })));
         }
-    }
-
-    /// Begins to send a node what it lacks. From now on changes of these partitions go to it too.
-    ///
-    /// A node awaits one pull from another at a time: the latest takes the place of those before it.
-    pub fn start_pull(&mut self, by: NodeId, id: PullId, wants: &[(Partition, Version)]) {
-        if self.pulls.iter().any(|pull| pull.by == by && pull.id >= id) {
-            return;
-        }
-        self.pulls.retain(|pull| pull.by != by);
-        let wants: BTreeMap<Partition, Version> =
-            wants.iter().filter(|(partition, _)| self.has(*partition)).copied().collect();
-        self.subscribers.entry(by).or_default().union_with(&wants.keys().copied().collect());
-        let complete = wants.keys().copied().filter(|partition| self.can_complete(by, *partition)).collect();
-        self.pulls.push_back(Pull { by, id, wants, complete, cursor: ScanCursor::START, has_begun: false });
-    }
-
-    /// The stream to a node begins anew. It sees the gap, and asks again for what it lacks.
-    pub fn stream_broken(&mut self, to: NodeId) {
-        self.pulls.retain(|pull| pull.by != to);
-        self.subscribers.remove(&to);
-    }
-
-    /// Whether a pull of a partition that ends now would bring all of it: this node says that it has
-    /// everything, and serves it, unless the other one has all of it too and only fills a gap.
-    fn can_complete(&self, by: NodeId, partition: Partition) -> bool {
-        let is_synced = |node| {
-            let member = self.view.member(node).filter(|member| member.is_current());
-            member.is_some_and(|member| member.record.synced.contains(partition))
-        };
-        is_synced(self.view.me()) && (self.primary.contains(partition) || is_synced(by))
-    }
-
-    /// What this node has ceased to serve meanwhile is not complete, even if it serves it again later.
-    fn check_pulls(&mut self) {
-        let mut pulls = std::mem::take(&mut self.pulls);
-        for pull in &mut pulls {
-            pull.complete =
-                pull.complete.iter().filter(|partition| self.can_complete(pull.by, *partition)).collect();
-        }
-        self.pulls = pulls;
-    }
-
-    /// How many pulls are under way.
-    pub fn pull_count(&self) -> usize {
-        self.pulls.len()
     }
 
     /// Whether there is something for [`Serving::step`] to do.
@@ -323,7 +313,11 @@ impl Serving {
     /// Forgets all that is stored of partitions.
     pub fn purge(&mut self, partitions: &PartitionSet) {
         let purged = self.partitions().filter(|partition| partitions.contains(*partition));
-        purged.for_each(|partition| self.store.drop_partition(partition));
+        purged.for_each(|partition| {
+            self.store.drop_partition(partition);
+            #[cfg(feature = "sim")]
+            self.show_dropped(partition);
+        });
     }
 
     /// Deletes all entries of the partitions of this shard that the node serves, out of these.
@@ -334,6 +328,8 @@ impl Serving {
             let version = self.clock.next(now);
             self.store.flush(partition, version);
             self.tenure.flushed(partition);
+            #[cfg(feature = "sim")]
+            self.show_flushed(partition, version, true);
             self.stream(partition, &StreamItem::Flushed { partition, version }, out);
         }
         served
@@ -448,31 +444,6 @@ impl Serving {
             }
             self.stream(partition, &StreamItem::Together(together), out);
         }
-    }
-
-    fn send_flush_marks(&self, pull: &Pull, out: &mut Outgoing) {
-        for (partition, since) in &pull.wants {
-            let version = self.store.flushed_at(*partition);
-            if version > *since {
-                out.push((pull.by, StreamItem::Flushed { partition: *partition, version }));
-            }
-        }
-    }
-
-    /// Sends what a step may look at and send.
-    fn send_chunk(&self, pull: &Pull, out: &mut Outgoing) -> Option<ScanCursor> {
-        let (mut cursor, mut bytes, mut visits) = (pull.cursor, 0, 0);
-        while bytes < STEP_BYTES_MAX && visits < STEP_VISITS_MAX {
-            visits += VISITS;
-            cursor = self.store.scan(cursor, VISITS, |item| {
-                if pull.wants.get(&item.partition).is_some_and(|since| item.version > *since) {
-                    let change = item.to_change();
-                    bytes += change.bytes();
-                    out.push((pull.by, StreamItem::Change(change)));
-                }
-            })?;
-        }
-        Some(cursor)
     }
 }
 
@@ -647,6 +618,33 @@ mod tests {
         serving.hand_over(node("b"), &given, &mut Outgoing::new());
         serving.see(alone);
         assert_eq!(ends(&run_pulls(&mut serving)), [(pull_id(1), [first].into_iter().collect())]);
+    }
+
+    #[test]
+    fn a_primary_passes_on_what_it_did_not_know_but_not_to_whom_it_came_from() {
+        let full = PartitionSet::full();
+        let view = view(&[("a", &full), ("b", &full), ("c", &full)]);
+        let served = view.primaries_of(node("a"));
+        let mut keys = (0..).map(|n| Bytes::from(format!("key-{n}")));
+        let key = keys.find(|key| served.contains(Partition::of(key))).unwrap();
+        let other = keys.find(|key| !served.contains(Partition::of(key))).unwrap();
+        let mut serving = serving(view);
+        let content = crate::store::Content::Deleted;
+        let item = |key: &Bytes| {
+            let (key, content) = (key.clone(), content.clone());
+            StreamItem::Change(Change { key, version: Version::first_of(NOW), content })
+        };
+        let mut out = Outgoing::new();
+        serving.apply(&item(&key), node("b"), NOW, &mut out);
+        assert_eq!(out, [(node("c"), item(&key))]);
+        out.clear();
+        serving.apply(&item(&key), node("c"), NOW, &mut out);
+        assert_eq!(out, [], "it is known");
+        serving.apply(&item(&other), node("b"), NOW, &mut out);
+        assert_eq!(out, [], "its primary has told the others");
+        let flush = StreamItem::Flushed { partition: Partition::of(&key), version: Version::first_of(NOW) };
+        serving.apply(&flush, node("b"), NOW, &mut out);
+        assert_eq!(out, [(node("c"), flush)]);
     }
 
     #[test]

@@ -3,8 +3,6 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
-use std::time::SystemTime;
-use std::time::UNIX_EPOCH;
 
 use tokio::time::Instant;
 
@@ -15,24 +13,25 @@ use crate::time::Timestamp;
 #[derive(Clone, Copy, Debug)]
 pub struct Clocks {
     start: Instant,
+    source: Source,
 }
 
 impl Clocks {
-    /// Clocks that start now.
-    pub fn start() -> Self {
+    /// Clocks of the node with this peer port that start now.
+    pub fn start(peer_port: u16) -> Self {
         // Not at zero, so that "long ago" can be expressed.
-        Self { start: Instant::now() - Duration::from_secs(1) }
+        Self { start: Instant::now() - Duration::from_secs(1), source: Source::of(peer_port) }
     }
 
     /// The monotonic clock.
     pub fn now(&self) -> Moment {
-        let micros = self.start.elapsed().as_micros();
+        let micros = (self.start.elapsed() - self.source.behind()).as_micros();
         Moment::from_micros(u64::try_from(micros).unwrap_or(u64::MAX))
     }
 
     /// When the runtime's clock shows this moment.
     pub fn instant(&self, moment: Moment) -> Instant {
-        self.start + Duration::from_micros(moment.as_micros())
+        self.start + Duration::from_micros(moment.as_micros()) + self.source.behind()
     }
 
     /// The wall clock.
@@ -42,8 +41,49 @@ impl Clocks {
 
     /// The wall clock, in microseconds since the Unix epoch.
     pub fn wall_micros(&self) -> u64 {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.source.wall_micros()
+    }
+}
+
+/// Where time comes from: the machine.
+#[cfg(not(feature = "sim"))]
+#[derive(Clone, Copy, Debug)]
+struct Source;
+
+#[cfg(not(feature = "sim"))]
+impl Source {
+    const fn of(_: u16) -> Self {
+        Self
+    }
+
+    /// How far the clocks are behind the runtime's.
+    const fn behind(self) -> Duration {
+        Duration::ZERO
+    }
+
+    fn wall_micros(self) -> u64 {
+        let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
         u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
+    }
+}
+
+/// Where time comes from: the simulation, in which every node has its own clocks.
+#[cfg(feature = "sim")]
+#[derive(Clone, Copy, Debug)]
+struct Source(u16);
+
+#[cfg(feature = "sim")]
+impl Source {
+    const fn of(peer_port: u16) -> Self {
+        Self(peer_port)
+    }
+
+    fn behind(self) -> Duration {
+        crate::node::sim::standing(self.0)
+    }
+
+    fn wall_micros(self) -> u64 {
+        crate::node::sim::wall_ms(self.0) * 1_000
     }
 }
 

@@ -17,6 +17,7 @@ use crate::cluster::peer::ScanPosition;
 use crate::cluster::view::View;
 use crate::command::Refusal;
 use crate::command::matches;
+use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::redirect::Scope;
 use crate::node::report;
@@ -341,7 +342,7 @@ pub async fn any_key_here(context: &Context) -> Option<Bytes> {
     let mut found = Vec::new();
     for shard in &context.shards {
         let (reply, answer) = oneshot::channel();
-        shard.cast(shard::Message::Choose { random: rand::random(), reply });
+        shard.cast(shard::Message::Choose { random: chance::number(), reply });
         // A shard that fails meanwhile is empty afterwards.
         found.extend(answer.await.ok().flatten());
     }
@@ -351,7 +352,7 @@ pub async fn any_key_here(context: &Context) -> Option<Bytes> {
 /// One of several, each with its weight.
 fn chosen<T>(weighted: Vec<(T, u64)>) -> Option<T> {
     let sum = weighted.iter().map(|(_, weight)| weight).sum();
-    let mut skipped = rand::random::<u64>().checked_rem(sum)?;
+    let mut skipped = chance::number().checked_rem(sum)?;
     let is_it = |(_, weight): &(T, u64)| match skipped.checked_sub(*weight) {
         Some(rest) => {
             skipped = rest;

@@ -26,9 +26,11 @@ use crate::cluster::membership::Membership;
 use crate::cluster::membership::MembershipStats;
 use crate::cluster::membership::Output;
 use crate::cluster::record::Record;
+use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::link;
+use crate::node::net;
 use crate::node::net::UdpSocket;
 use crate::node::placement;
 use crate::node::replication_sender::hello;
@@ -89,32 +91,25 @@ pub struct State {
 pub async fn start(
     context: Arc<Context>,
     identity: Identity,
-    socket: std::net::UdpSocket,
+    socket: net::GossipSocket,
     supervisor: ActorCell,
 ) -> std::io::Result<()> {
     let (started, result) = oneshot::channel();
-    std::thread::Builder::new().name("gossip".into()).spawn(move || {
-        let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
-            Ok(runtime) => runtime,
-            Err(error) => return drop(started.send(Err(error))),
+    net::run_apart("gossip", async move {
+        let spawned = async {
+            let arguments = Arguments { identity, socket: Arc::new(net::serve_gossip(socket)?) };
+            Actor::spawn_linked(None, Gossip { context }, arguments, supervisor)
+                .await
+                .map_err(std::io::Error::other)
         };
-        runtime.block_on(async move {
-            let spawned = async {
-                let socket = Arc::new(UdpSocket::from_std(socket)?);
-                let arguments = Arguments { identity, socket };
-                Actor::spawn_linked(None, Gossip { context }, arguments, supervisor)
-                    .await
-                    .map_err(std::io::Error::other)
-            };
-            match spawned.await {
-                Ok((_, ended)) => {
-                    let _ = started.send(Ok(()));
-                    // Its supervisor hears of its end too.
-                    let _ = ended.await;
-                }
-                Err(error) => drop(started.send(Err(error))),
+        match spawned.await {
+            Ok((_, ended)) => {
+                let _ = started.send(Ok(()));
+                // Its supervisor hears of its end too.
+                let _ = ended.await;
             }
-        });
+            Err(error) => drop(started.send(Err(error))),
+        }
     })?;
     result.await.unwrap_or_else(|_| Err(std::io::Error::other("gossip thread ended")))
 }
@@ -131,7 +126,7 @@ impl Actor for Gossip {
     ) -> Result<State, ActorProcessingErr> {
         let context = &self.context;
         let settings = context.settings.membership.clone();
-        let rng = StdRng::seed_from_u64(rand::random());
+        let rng = StdRng::seed_from_u64(chance::number());
         let now = context.clocks.now();
         let membership = Membership::new(identity, context.cluster, settings, rng, now);
         let (deadline, due) = watch::channel(now);

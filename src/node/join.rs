@@ -106,9 +106,7 @@ async fn ask(context: &Arc<Context>, address: SocketAddr) -> Result<(), PeerErro
     }
     let linked = link::dial(address, hello(context, None)).await?;
     info!(seed = %linked.welcome.identity, "joining through seed");
-    for record in linked.welcome.records {
-        context.placement.cast(placement::Message::Record(Box::new(record)));
-    }
+    placement::be_introduced(context, (linked.welcome.records, linked.welcome.departed));
     context.gossip.cast(gossip::Message::Announce(linked.welcome.identity));
     Ok(())
 }

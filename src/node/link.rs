@@ -3,7 +3,7 @@
 //! Requests, the stream of changes and their answers share it. Several requests may be under way at
 //! once; an answer names its request. When the link is lost, whoever waits on it is told at once.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -144,9 +144,9 @@ pub struct Linked {
 /// [`PeerError`]: there is no link; nothing was agreed on.
 pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
     let handshake = async {
-        let socket = TcpStream::connect(addr).await?;
+        let mut socket = TcpStream::connect(addr).await?;
         socket.set_nodelay(true)?;
-        net::discard_on_close(&socket)?;
+        net::discard_on_close(&mut socket)?;
         let (reader, mut writer) = socket.into_split();
         writer.write_all(&peer::encode(&Request::Hello(hello))).await?;
         let mut reader = FrameReader::new(reader);
@@ -175,15 +175,15 @@ pub struct LinkHandle {
     writer: AbortHandle,
 }
 
-/// Requests by their number; none once the link is lost.
-type Waiting = Option<HashMap<u64, oneshot::Sender<Response>>>;
+/// Requests by their number, which is the order in which they fail; none once the link is lost.
+type Waiting = Option<BTreeMap<u64, oneshot::Sender<Response>>>;
 
 impl LinkHandle {
     /// Makes a link of a connection: a task writes, and `run` reads until the link is lost. What
     /// arrives without having been asked for goes to `unasked`.
     pub fn start(linked: Linked, now: Timestamp) -> (Arc<Self>, LinkReader) {
         let (frames, receiver) = mpsc::channel(FRAMES_WAITING_MAX);
-        let waiting = Mutex::new(Some(HashMap::new()));
+        let waiting = Mutex::new(Some(BTreeMap::new()));
         let writer = tokio::spawn(write_frames(linked.writer, receiver));
         let next_id = AtomicU64::new(1);
         let handle = Arc::new(Self { frames, waiting, next_id, made_at: now, writer: writer.abort_handle() });

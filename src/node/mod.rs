@@ -18,6 +18,7 @@
 
 mod at_once;
 mod buffers;
+mod chance;
 mod clients;
 mod clock;
 mod cluster_query;
@@ -46,6 +47,8 @@ mod session;
 pub mod settings;
 mod shard;
 mod shard_door;
+#[cfg(feature = "sim")]
+pub mod sim;
 mod supervisor;
 mod turn_away;
 mod usage;
@@ -160,9 +163,9 @@ impl Node {
             (Port::Redirect, listen("redirect port", redirect).await?),
             (Port::Peer, listen("peer port", at(settings.peer_port)).await?),
         ]);
-        let gossip_socket = open_gossip(at(settings.peer_port))?;
+        let gossip_socket = open_gossip(at(settings.peer_port)).await?;
         let peer_addr = announced(&settings).await?;
-        let clocks = Clocks::start();
+        let clocks = Clocks::start(settings.peer_port);
         let identity = Identity {
             node: NodeId::of_name(&settings.name),
             generation: Generation::from_raw(clocks.wall().as_millis()),
@@ -233,6 +236,12 @@ impl Node {
             // The sender lives as long as the node: without it the end is near, too.
             let _ = asked.wait_for(|asked| *asked).await;
         }
+    }
+
+    /// What a simulation may look at.
+    #[cfg(feature = "sim")]
+    pub fn probe(&self) -> sim::Probe {
+        sim::Probe::new(&self.context)
     }
 
     /// Returns when a part has failed without which the node cannot go on.
@@ -310,13 +319,9 @@ async fn listen(what: &'static str, address: SocketAddr) -> Result<Arc<net::TcpL
     listener.map(Arc::new).map_err(|error| NodeError::Socket { what, address: address.to_string(), error })
 }
 
-fn open_gossip(address: SocketAddr) -> Result<std::net::UdpSocket, NodeError> {
-    let open = || {
-        let socket = std::net::UdpSocket::bind(address)?;
-        socket.set_nonblocking(true)?;
-        Ok(socket)
-    };
-    open().map_err(|error| NodeError::Socket { what: "gossip port", address: address.to_string(), error })
+async fn open_gossip(address: SocketAddr) -> Result<net::GossipSocket, NodeError> {
+    let socket = net::open_gossip(address).await;
+    socket.map_err(|error| NodeError::Socket { what: "gossip port", address: address.to_string(), error })
 }
 
 /// The address that other nodes are told.

@@ -25,10 +25,11 @@ use crate::node::replication_sender;
 use crate::store::PartitionSet;
 use crate::time::Moment;
 
-/// Bytes that may wait for one peer, in the sender's mailbox and in its stream each.
-pub const QUEUE_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes that may wait for one peer, in the sender's mailbox and in its stream each. (In a simulation
+/// all these bounds are small, so that they are met.)
+pub const QUEUE_BYTES_MAX: usize = if cfg!(feature = "sim") { 16 * 1024 } else { 64 * 1024 * 1024 };
 /// Bytes that may wait for a peer before a pull by it pauses.
-const PULL_BYTES_MAX: usize = 4 * 1024 * 1024;
+const PULL_BYTES_MAX: usize = if cfg!(feature = "sim") { 1024 } else { 4 * 1024 * 1024 };
 /// What an item weighs beyond its key and value.
 const ITEM_BYTES: usize = 64;
 

@@ -1,5 +1,6 @@
 //! The placement actor: brings events to [`Placement`] and carries out what it says.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -19,6 +20,7 @@ use crate::cluster::placement::HandOver;
 use crate::cluster::placement::Output;
 use crate::cluster::placement::Placement;
 use crate::cluster::placement::PullId;
+use crate::cluster::record::Departed;
 use crate::cluster::record::Record;
 use crate::node::context::Context;
 use crate::node::context::Counters;
@@ -26,8 +28,10 @@ use crate::node::gossip;
 use crate::node::replication_sender;
 use crate::node::replication_sender::ReplicationSender;
 use crate::node::shard;
+use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::time::Moment;
+use crate::time::Version;
 
 /// What has happened.
 #[derive(Debug)]
@@ -60,6 +64,13 @@ pub enum Message {
         /// What the source had and has sent all of.
         complete: Box<PartitionSet>,
     },
+    /// A node may have what we lack of partitions.
+    Offered {
+        /// Who.
+        by: NodeId,
+        /// Which.
+        partitions: Box<PartitionSet>,
+    },
     /// A node wants partitions that we serve.
     TakeOverAsked {
         /// Who.
@@ -89,8 +100,10 @@ pub enum Message {
     Tick,
     /// Begin to leave, and say when all roles are given away.
     Leave(oneshot::Sender<()>),
-    /// All records.
-    Records(oneshot::Sender<Vec<Record>>),
+    /// Others know a member that died before we came.
+    Departed(Box<Departed>),
+    /// All that who joins has to know.
+    Introduce(oneshot::Sender<Introduction>),
 }
 
 /// The actor.
@@ -109,11 +122,26 @@ pub struct State {
     leaving: Option<oneshot::Sender<()>>,
 }
 
-/// All records that this node knows, its own first.
-pub async fn records(context: &Context) -> Vec<Record> {
-    let (reply, records) = oneshot::channel();
-    context.placement.cast(Message::Records(reply));
-    records.await.unwrap_or_default()
+/// What a node tells another that links to it: the members that live, itself first, and those that are
+/// dead and still on the ring.
+pub type Introduction = (Vec<Record>, Vec<Departed>);
+
+/// What this node tells another that links to it.
+pub async fn introduction(context: &Context) -> Introduction {
+    let (reply, introduction) = oneshot::channel();
+    context.placement.cast(Message::Introduce(reply));
+    introduction.await.unwrap_or_default()
+}
+
+/// Takes over what another node has told.
+pub fn be_introduced(context: &Context, (records, departed): Introduction) {
+    // Those that live first: who is known to live is not taken for dead.
+    for record in records {
+        context.placement.cast(Message::Record(Box::new(record)));
+    }
+    for departed in departed {
+        context.placement.cast(Message::Departed(Box::new(departed)));
+    }
 }
 
 impl Actor for PlacementActor {
@@ -177,6 +205,7 @@ impl Actor for PlacementActor {
             Message::PullDone { source, id, complete } => {
                 placement.pull_done(source, id, &complete, now, &mut out);
             }
+            Message::Offered { by, partitions } => placement.offered(by, &partitions, now, &mut out),
             Message::TakeOverAsked { by, partitions } => {
                 placement.take_over_asked(by, &partitions, now, &mut out);
             }
@@ -194,7 +223,8 @@ impl Actor for PlacementActor {
                 state.leaving = Some(done);
                 placement.leave(now, &mut out);
             }
-            Message::Records(reply) => drop(reply.send(placement.records())),
+            Message::Departed(departed) => placement.remember(*departed, now, &mut out),
+            Message::Introduce(reply) => drop(reply.send((placement.records(), placement.departed(now)))),
         }
         // Told when they are done, and with the view that they led to.
         let (events, out): (Vec<Output>, Vec<Output>) =
@@ -223,7 +253,8 @@ impl PlacementActor {
                     link.try_send_frame(frame.clone());
                 }
             }
-            Output::Pull { source, id, partitions } => self.pull(source, id, &partitions),
+            Output::Pull { source, id, partitions, former } => self.pull(source, id, &partitions, former),
+            Output::Offer { to, partitions } => self.ask(to, &Request::Offer { partitions }),
             Output::TakeOver { primary, partitions } => {
                 self.ask(primary, &Request::TakeOver { partitions });
             }
@@ -251,11 +282,19 @@ impl PlacementActor {
         }
     }
 
-    fn pull(&self, source: NodeId, id: PullId, partitions: &PartitionSet) {
+    fn pull(&self, source: NodeId, id: PullId, partitions: &PartitionSet, former: Option<NodeId>) {
+        // One after the other: two nodes' locks are never held at once.
+        let known: BTreeMap<Partition, Version> = former.map_or_else(BTreeMap::new, |former| {
+            let peer = self.context.peers.meet(former);
+            let inbound = &peer.source().inbound;
+            partitions.iter().map(|partition| (partition, inbound.watermark(partition))).collect()
+        });
         let wants = {
             let peer = self.context.peers.meet(source);
             let mut source = peer.source();
-            source.inbound.start_pull(id, partitions)
+            source
+                .inbound
+                .start_pull(id, partitions, |partition| known.get(&partition).copied().unwrap_or_default())
         };
         self.ask(source, &Request::Pull { id, wants });
     }
@@ -297,7 +336,7 @@ impl PlacementActor {
 
     fn shard_lost(&self, number: u16, placement: &mut Placement, out: &mut Vec<Output>) {
         let number = usize::from(number);
-        let lost = crate::store::Partition::all().filter(|p| self.context.shard_of(*p) == number).collect();
+        let lost = Partition::all().filter(|p| self.context.shard_of(*p) == number).collect();
         self.context.peers.forget(&lost);
         // What others were pulling from the shard never comes: they see a gap, and ask again.
         for peer in self.context.peers.all() {

@@ -22,6 +22,8 @@ use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::PullId;
+use crate::cluster::planted;
+use crate::cluster::planted::Bug;
 use crate::cluster::replication::Arrival;
 use crate::command::Codec;
 use crate::command::KeyCommand;
@@ -87,6 +89,13 @@ impl Actor for ReplicationReceiver {
         let arrival = self.peer.source().inbound.arrived(self.epoch, number);
         match arrival {
             Arrival::Next => {
+                if planted::has(Bug::AcknowledgeBeforeApplying) {
+                    let _ = self.replies.send(peer::encode(&Response::Applied { number })).await;
+                    tokio::time::sleep(std::time::Duration::from_millis(3)).await;
+                    if self.replies.is_closed() {
+                        return Ok(());
+                    }
+                }
                 self.apply(message.items).await?;
             }
             Arrival::Repeated => {}
@@ -127,7 +136,7 @@ impl ReplicationReceiver {
         for (shard, items) in self.context.shards.iter().zip(by_shard) {
             if !items.is_empty() {
                 let (done, applied) = oneshot::channel();
-                shard.cast(shard::Message::Apply { items, done });
+                shard.cast(shard::Message::Apply { from: self.peer.node, items, done });
                 waiting.push(applied);
             }
         }
@@ -245,6 +254,10 @@ pub async fn serve(
                 context
                     .placement
                     .cast(placement::Message::TakeOverAsked { by, partitions: Box::new(partitions) });
+            }
+            Request::Offer { partitions } => {
+                let by = peer.node;
+                context.placement.cast(placement::Message::Offered { by, partitions: Box::new(partitions) });
             }
             Request::Record(record) => context.placement.cast(placement::Message::Record(record)),
             Request::Hello(_) => return PeerError::Unexpected,

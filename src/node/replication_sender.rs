@@ -25,6 +25,7 @@ use crate::cluster::peer::StreamItem;
 use crate::cluster::peer::Welcome;
 use crate::cluster::replication::Outbound;
 use crate::cluster::replication::StreamStart;
+use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::gossip;
@@ -37,9 +38,9 @@ use crate::node::placement;
 use crate::node::shard;
 
 /// Bytes of the stream that are under way without having been acknowledged.
-const SENT_BYTES_MAX: usize = 2 * 1024 * 1024;
+const SENT_BYTES_MAX: usize = if cfg!(feature = "sim") { 2 * 1024 } else { 2 * 1024 * 1024 };
 /// Bytes of keys and values in one frame of the stream; a single entry may be larger.
-const FRAME_ITEMS_BYTES_MAX: usize = 256 * 1024;
+const FRAME_ITEMS_BYTES_MAX: usize = if cfg!(feature = "sim") { 128 } else { 256 * 1024 };
 /// How long after a refused connection the next one is tried, at first and at most.
 const REDIAL_AFTER_MIN: Duration = Duration::from_millis(5);
 const REDIAL_AFTER_MAX: Duration = Duration::from_millis(500);
@@ -104,7 +105,7 @@ impl Actor for ReplicationSender {
 
     async fn pre_start(&self, myself: ActorRef<Message>, (): ()) -> Result<State, ActorProcessingErr> {
         // A random epoch: a sender that was started again must not seem to go on.
-        let outbound = Outbound::new(rand::random(), QUEUE_BYTES_MAX, SENT_BYTES_MAX);
+        let outbound = Outbound::new(chance::number(), QUEUE_BYTES_MAX, SENT_BYTES_MAX);
         self.peer.sender_begins();
         self.peer.sender.lead_to(myself.clone());
         let node = self.peer.node;
@@ -215,9 +216,7 @@ impl ReplicationSender {
         state.outbound.resume(welcome.resume_from);
         self.peer.set_link(Some(Arc::clone(&link)));
         state.link = Some(link);
-        for record in welcome.records {
-            self.context.placement.cast(placement::Message::Record(Box::new(record)));
-        }
+        placement::be_introduced(&self.context, (welcome.records, welcome.departed));
         self.context.placement.cast(placement::Message::LinkUp(self.peer.node));
     }
 

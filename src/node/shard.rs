@@ -35,6 +35,7 @@ use crate::command::KeyCommand;
 use crate::command::Plain;
 use crate::command::Reply;
 use crate::command::Tenure;
+use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::lease::Waited;
 use crate::node::lease::Waiters;
@@ -69,6 +70,8 @@ pub enum Message {
     Run(Batch),
     /// Apply items of another node's stream.
     Apply {
+        /// Whose stream.
+        from: NodeId,
         /// In order.
         items: Vec<StreamItem>,
         /// Told when all are applied.
@@ -288,9 +291,9 @@ impl Actor for ShardActor {
             items_max: context.settings.store.items_max.map(|items| items.div_ceil(context.shards.len())),
             ..ShardLimits::new(context.settings.store.memory_bytes_max / context.shards.len())
         };
-        let store = Shard::new(limits, rand::random());
+        let store = Shard::new(limits, chance::number());
         let count = u16::try_from(context.shards.len())?;
-        let tenure = Tenure::new(rand::random());
+        let tenure = Tenure::new(chance::number());
         let serving = Serving::new(store, tenure, self.number, count, context.current_view());
         let core = Core {
             serving,
@@ -317,8 +320,8 @@ impl Actor for ShardActor {
         let Core { serving, stalls_known, waiters, out, .. } = core;
         match message {
             Message::Run(batch) => self.run(batch, core),
-            Message::Apply { items, done } => {
-                items.iter().for_each(|item| serving.apply(item, now));
+            Message::Apply { from, items, done } => {
+                items.iter().for_each(|item| serving.apply(item, from, now, out));
                 // The receiver may have ended with its link; the items are applied all the same.
                 let _ = done.send(());
             }

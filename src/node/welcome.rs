@@ -50,6 +50,7 @@ pub async fn welcome(
             | Request::Size { .. }
             | Request::AwaitLease { .. }
             | Request::Choose { .. }
+            | Request::Offer { .. }
             | Request::Flush { .. } => return Err(PeerError::Unexpected),
         },
         Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),
@@ -59,12 +60,12 @@ pub async fn welcome(
         writer.write_all(&peer::encode(&Response::Refused(refusal))).await?;
         return Err(refusal.into());
     }
-    let records = placement::records(&context).await;
+    let (records, departed) = placement::introduction(&context).await;
     let view = context.current_view();
     let identity = view.member(view.me()).expect("a node is a member of its own view").identity;
     let Some((_, start)) = hello.link else {
         // Somebody looks for the cluster, or wants to know whether we live.
-        let welcome = Welcome { identity, resume_from: 0, records };
+        let welcome = Welcome { identity, resume_from: 0, records, departed };
         writer.write_all(&peer::encode(&Response::Welcome(welcome))).await?;
         return Ok(());
     };
@@ -75,7 +76,7 @@ pub async fn welcome(
     context.placement.cast(placement::Message::Linked { node: hello.identity.node, has_gap });
     // Membership learns of a node that found us first.
     context.gossip.cast(gossip::Message::Announce(hello.identity));
-    let welcome = Welcome { identity, resume_from, records };
+    let welcome = Welcome { identity, resume_from, records, departed };
     writer.write_all(&peer::encode(&Response::Welcome(welcome))).await?;
 
     let (replies, frames) = mpsc::channel(link::FRAMES_WAITING_MAX);
@@ -92,6 +93,7 @@ pub async fn welcome(
     let mut newer_link = peer.linked();
     let mut hang_up = context.hang_up.subscribe();
     let error = tokio::select! {
+        biased;
         error = replication_receiver::serve(context, peer, reader, receiver.clone(), replies) => error,
         _ = ended => PeerError::Closed,
         // A peer has one link to us: what an older one still has to say, the newer one repeats.

@@ -13,8 +13,8 @@ use crc::Table;
 
 /// Slots on the ring, as in Redis Cluster.
 pub const SLOT_COUNT: u16 = 16_384;
-/// Partitions, fixed for a cluster's life.
-pub const PARTITION_COUNT: u16 = 4_096;
+/// Partitions, fixed for a cluster's life. A simulation has fewer, and therefore more seeds per second.
+pub const PARTITION_COUNT: u16 = if cfg!(feature = "sim") { 256 } else { 4_096 };
 /// Neighbouring slots that make a partition.
 pub const SLOTS_PER_PARTITION: u16 = SLOT_COUNT / PARTITION_COUNT;
 

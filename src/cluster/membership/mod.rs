@@ -33,7 +33,7 @@ mod suspicion;
 mod view;
 
 #[cfg(test)]
-mod simulation;
+pub(in crate::cluster) mod simulation;
 #[cfg(test)]
 mod tests;
 

@@ -25,6 +25,8 @@ impl Placement {
         self.doubt = (!unheard.is_empty()).then_some(Doubt { since: now, unheard });
         self.taking.clear();
         self.must_show_view = true;
+        // The time in which nobody asked for what is not wanted here has not passed for the others.
+        self.keep_surplus(now);
         self.settle(now, out);
     }
 
@@ -53,6 +55,7 @@ impl Placement {
             .iter()
             .filter_map(|node| self.peers.synced(*node))
             .for_each(|theirs| replaced.union_with(theirs));
+        self.healing.give_way(&self.record.synced, &replaced, self.peers.live());
         self.change_record(|record| record.synced.subtract(&replaced));
         out.push(Output::HangUp);
     }

@@ -46,6 +46,16 @@ pub enum Output {
         id: PullId,
         /// Of which partitions.
         partitions: PartitionSet,
+        /// This node is dead, and whatever it had sent us the source has too: only what is newer is
+        /// lacking.
+        former: Option<NodeId>,
+    },
+    /// Tell a node that it may lack something of partitions that we have.
+    Offer {
+        /// Whom to tell.
+        to: NodeId,
+        /// Which.
+        partitions: PartitionSet,
     },
     /// Ask a primary to hand partitions over to us.
     TakeOver {

@@ -14,6 +14,7 @@
 
 mod doubt;
 mod event;
+mod healing;
 mod peers;
 mod steps;
 #[cfg(test)]
@@ -27,6 +28,8 @@ use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::ownership::Ownership;
 use crate::cluster::ownership::Standing;
+use crate::cluster::planted;
+use crate::cluster::planted::Bug;
 use crate::cluster::record::Record;
 use crate::cluster::ring::Ring;
 use crate::cluster::view::Liveness;
@@ -40,6 +43,7 @@ pub use event::Event;
 pub use event::HandOver;
 pub use event::Output;
 pub use event::PullId;
+use healing::Healing;
 use peers::Peers;
 
 /// Where copies are put, and how long a change is waited for.
@@ -92,6 +96,8 @@ struct Pending {
 struct Pulling {
     id: PullId,
     partitions: PartitionSet,
+    /// See [`Output::Pull`].
+    former: Option<NodeId>,
 }
 
 /// The state machine. One per node.
@@ -114,6 +120,7 @@ pub struct Placement {
     granted: BTreeMap<NodeId, Pending>,
     /// Partitions in which we may lack something that another holder has.
     repairs: BTreeMap<NodeId, PartitionSet>,
+    healing: Healing,
     /// Partitions stored here that nobody wants here.
     surplus: Pending,
     /// Nothing is asked for before: a source said that it does not have what our view says it has.
@@ -149,6 +156,7 @@ impl Placement {
             taking: BTreeMap::new(),
             granted: BTreeMap::new(),
             repairs: BTreeMap::new(),
+            healing: Healing::default(),
             surplus,
             pulls_paused_until: None,
             handed: BTreeMap::new(),
@@ -223,6 +231,7 @@ impl Placement {
     pub fn member_down(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
         if self.peers.down(identity, now) {
             self.forget_requests(identity.node);
+            self.bereave(identity.node);
             self.stop_doubting(identity.node);
             self.settle(now, out);
         }
@@ -255,6 +264,7 @@ impl Placement {
     pub fn shard_lost(&mut self, partitions: &PartitionSet, now: Moment, out: &mut Vec<Output>) {
         self.change_record(|record| record.synced.subtract(partitions));
         self.stored.subtract(partitions);
+        self.healing.forget(partitions);
         // What was pulled into the old shard is gone: pull again, from the start.
         self.pulls.clear();
         self.taking.clear();
@@ -265,7 +275,9 @@ impl Placement {
     fn stream_gap(&mut self, source: NodeId, now: Moment, out: &mut Vec<Output>) {
         self.pulls.remove(&source);
         self.taking.remove(&source);
-        self.repairs.insert(source, PartitionSet::full());
+        if !planted::has(Bug::IgnoreGap) {
+            self.repairs.insert(source, PartitionSet::full());
+        }
         // A hand-over may have been lost in it: better two primaries than none. But every stream begins
         // with a gap, and what one that leaves later has not handed over then must be waited for.
         if self.peers.is_leaving(source) {
@@ -281,8 +293,9 @@ impl Placement {
         let id = self.next_pull_id();
         if let Some(pulling) = self.pulls.get_mut(&node) {
             pulling.id = id;
-            out.push(Output::Pull { source: node, id: pulling.id, partitions: pulling.partitions.clone() });
+            out.push(pulling.output(node));
         }
+        self.healing.link_up(node);
         if let Some(taking) = self.taking.get_mut(&node) {
             taking.since = now;
             out.push(Output::TakeOver { primary: node, partitions: taking.partitions.clone() });
@@ -315,7 +328,7 @@ impl Placement {
         for partition in
             pulling.partitions.iter().filter(|partition| !self.record.synced.contains(*partition))
         {
-            if !complete.contains(partition) {
+            if !complete.contains(partition) && !planted::has(Bug::CountUnsynced) {
                 // Our view or its own is behind: ask again when they may agree.
                 self.pulls_paused_until = Some(now + Self::TICK);
                 continue;
@@ -370,7 +383,7 @@ impl Placement {
             false => drop(self.taking.insert(by, Pending { partitions: taken, since: now })),
         }
         if given.is_leaving {
-            self.peers.leaving(by);
+            self.peers.leaving(by, now);
             self.handed.entry(by).or_default().union_with(&given.partitions);
         }
         self.change_record(|record| record.synced.union_with(&accepted));
@@ -403,6 +416,7 @@ impl Placement {
             return;
         }
         self.end_doubt_in_time(now, out);
+        self.give_up_leavers(now);
         let overdue = |pending: &Pending, limit| now.since(pending.since) >= limit;
         let wait_max = self.settings.hand_over_wait_max;
         for (primary, taking) in self.taking.iter_mut().filter(|(_, taking)| overdue(taking, wait_max)) {
@@ -431,6 +445,7 @@ impl Placement {
             || self.pulls_paused_until.is_some_and(|until| now >= until)
             || self.doubt.as_ref().is_some_and(|doubt| now.since(doubt.since) >= self.settings.doubt_max)
             || self.has_waiting_orphans
+            || self.leavers_given_up(now).next().is_some()
             || self.peers.has_aged(now, &self.settings)
     }
 

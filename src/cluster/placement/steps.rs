@@ -33,6 +33,7 @@ impl Placement {
         self.drop_surplus(now, out);
         self.narrow_repairs();
         self.plan_pulls(now, out);
+        self.offer_leftovers(out);
         let is_same = before.fingerprint() == self.view.fingerprint()
             && before.members() == self.view.members()
             && before.is_in_doubt() == self.view.is_in_doubt();
@@ -114,6 +115,20 @@ impl Placement {
         withheld
     }
 
+    /// Nodes that leave and have not handed over in time what they had before us: they cannot reach us,
+    /// and better two primaries than none.
+    pub(super) fn leavers_given_up(&self, now: Moment) -> impl Iterator<Item = NodeId> + '_ {
+        let limit = 2 * self.settings.hand_over_wait_max;
+        let full = PartitionSet::full();
+        self.peers.late_leavers(limit, now).filter(move |node| self.handed.get(node) != Some(&full))
+    }
+
+    pub(super) fn give_up_leavers(&mut self, now: Moment) {
+        for node in self.leavers_given_up(now).collect::<Vec<NodeId>>() {
+            self.handed.insert(node, PartitionSet::full());
+        }
+    }
+
     fn report_joins(&self, before: &View, out: &mut Vec<Output>) {
         for member in self.view.members().iter().filter(|m| m.identity != self.identity && m.is_up()) {
             let was = before.member(member.identity.node);
@@ -189,6 +204,7 @@ impl Placement {
         } else if !surplus.is_empty() && now.since(self.surplus.since) >= self.settings.drop_after {
             self.change_record(|record| record.synced.subtract(&surplus));
             self.stored.subtract(&surplus);
+            self.healing.forget(&surplus);
             // The rest of a pull under way would be taken for all of it.
             self.pulls.values_mut().for_each(|pulling| pulling.partitions.subtract(&surplus));
             self.taking.values_mut().for_each(|taking| taking.partitions.subtract(&surplus));
@@ -215,11 +231,24 @@ impl Placement {
             if let Some(gap) = self.repairs.get_mut(&source) {
                 gap.subtract(&partitions);
             }
-            let id = self.next_pull_id();
-            self.stored.union_with(&partitions);
-            self.pulls.insert(source, Pulling { id, partitions: partitions.clone() });
-            out.push(Output::Pull { source, id, partitions });
+            self.healing.planned(source, &partitions);
+            self.start_pull(source, partitions, None, out);
         }
+        self.plan_bereaved(out);
+    }
+
+    pub(super) fn start_pull(
+        &mut self,
+        source: NodeId,
+        partitions: PartitionSet,
+        former: Option<NodeId>,
+        out: &mut Vec<Output>,
+    ) {
+        let id = self.next_pull_id();
+        self.stored.union_with(&partitions);
+        let pulling = Pulling { id, partitions, former };
+        out.push(pulling.output(source));
+        self.pulls.insert(source, pulling);
     }
 
     /// A gap matters where the other node had a copy when it came to be. One that has come back empty
@@ -253,6 +282,10 @@ impl Placement {
                 let both = gap.iter().filter(|partition| self.record.synced.contains(*partition));
                 missing.entry(*source).or_default().union_with(&both.collect());
             }
+        }
+        for (source, offered) in self.healing.offers().filter(|(source, _)| self.peers.is_live(**source)) {
+            let both = offered.iter().filter(|partition| self.record.synced.contains(*partition));
+            missing.entry(*source).or_default().union_with(&both.collect());
         }
         missing
     }

@@ -21,6 +21,7 @@ enum Message {
     Pull(PullId, PartitionSet),
     PullDone(PullId, PartitionSet),
     TakeOver(PartitionSet),
+    Offer(PartitionSet),
     HandOver(HandOver),
 }
 
@@ -108,6 +109,9 @@ impl Net {
                 let identity = self.nodes[of].identity;
                 let record = Record::clone(self.nodes[of].placement.record());
                 self.act(at, |placement, now, out| placement.member_alive(identity, now, out));
+                for departed in self.nodes[of].placement.departed(self.now) {
+                    self.act(at, |placement, now, out| placement.remember(departed, now, out));
+                }
                 self.links.entry((of, at)).or_default().push_back(Message::Record(record));
             }
         }
@@ -145,9 +149,10 @@ impl Net {
                             .push_back(Message::Record(Record::clone(&record)));
                     }
                 }
-                Output::Pull { source, id, partitions } => {
+                Output::Pull { source, id, partitions, .. } => {
                     self.send(at, source, Message::Pull(id, partitions));
                 }
+                Output::Offer { to, partitions } => self.send(at, to, Message::Offer(partitions)),
                 Output::TakeOver { primary, partitions } => {
                     self.send(at, primary, Message::TakeOver(partitions));
                 }
@@ -198,6 +203,9 @@ impl Net {
             }
             Message::PullDone(id, complete) => {
                 self.act(to, |p, now, out| p.pull_done(sender, id, &complete, now, out));
+            }
+            Message::Offer(partitions) => {
+                self.act(to, |p, now, out| p.offered(sender, &partitions, now, out))
             }
             Message::TakeOver(asked) => {
                 self.act(to, |p, now, out| p.take_over_asked(sender, &asked, now, out))
@@ -488,6 +496,83 @@ fn a_member_is_said_to_have_joined_once_in_each_of_its_lives_and_when_its_name_i
     assert_eq!(joins(&net, new.node), 0);
     net.act(0, |placement, now, out| placement.record_arrived(record(new, "node-7".into()), now, out));
     assert_eq!(joins(&net, new.node), 1);
+}
+
+#[test]
+fn a_node_that_leaves_and_cannot_hand_over_is_waited_for_no_longer_than_that_takes() {
+    let mut net = Net::with_nodes(14, 2);
+    let leaver = net.nodes[0].identity.node;
+    let mut out = Vec::new();
+    net.nodes[0].placement.leave(net.now, &mut out);
+    // Its record arrives through others, its hand-over does not.
+    let record = Record::clone(net.nodes[0].placement.record());
+    net.act(1, |placement, now, out| placement.record_arrived(record, now, out));
+    let served = |net: &Net| net.nodes[1].placement.view().primaries_of(net.nodes[1].identity.node).len();
+    let before = served(&net);
+    assert!(
+        before < Partition::all().len() && !net.nodes[1].placement.view().primaries_of(leaver).is_empty()
+    );
+    net.now = net.now + 2 * PlacementSettings::default().hand_over_wait_max;
+    net.act(1, Placement::handle_time);
+    assert_eq!(served(&net), Partition::all().len());
+}
+
+#[test]
+fn who_joins_while_a_member_is_dead_computes_the_same_ring_as_the_others() {
+    let mut net = Net::with_nodes(11, 4);
+    net.kill(3);
+    net.run_until_quiet();
+    net.restart(1);
+    net.add();
+    net.run_until_quiet();
+    net.assert_agreed();
+    // The dead one is forgotten at one time by all, however late they heard of it.
+    net.now = net.now + PlacementSettings::default().forget_after;
+    net.run_until_quiet();
+    net.assert_settled();
+    assert!(net.live().all(|node| node.placement.view().members().len() == 4));
+}
+
+#[test]
+fn what_a_node_has_when_it_gives_way_is_offered_to_the_others_and_pulled() {
+    let mut net = Net::with_nodes(12, 3);
+    let [stopped, other] = [0, 1].map(|number| net.nodes[number].identity.node);
+    net.act(0, |placement, now, out| placement.stalled(now, out));
+    net.act(0, |placement, now, out| placement.linked(other, true, now, out));
+    let is_offer = |message: &Message| matches!(message, Message::Offer(_));
+    assert!(net.links[&(0, 1)].iter().any(is_offer));
+    let mut out = Vec::new();
+    let served = net.nodes[1].placement.view().primaries_of(stopped);
+    let offered: PartitionSet =
+        served.iter().filter(|p| net.nodes[1].placement.record().synced.contains(*p)).collect();
+    net.nodes[1].placement.offered(stopped, &offered, net.now, &mut out);
+    let is_pull = |output: &Output| {
+        matches!(output, Output::Pull { source, partitions, former: None, .. }
+            if *source == stopped && *partitions == offered)
+    };
+    assert!(out.iter().any(is_pull), "{out:?}");
+}
+
+#[test]
+fn the_copies_that_a_dead_primary_leaves_behind_pull_from_each_other_what_is_newer() {
+    let mut net = Net::new(13);
+    for number in 0..4 {
+        let (identity, now) = (identity(number, 1), net.now);
+        let settings = PlacementSettings { copies: 3, ..PlacementSettings::default() };
+        let placement = Placement::new(settings, identity, record(identity, format!("node-{number}")), now);
+        let node =
+            Node { placement, identity, is_up: true, events: Vec::new(), has_left: false, hang_ups: 0 };
+        net.nodes.push(node);
+        net.introduce(number);
+    }
+    net.run_until_quiet();
+    let dead = net.nodes[3].identity;
+    let mut out = Vec::new();
+    net.nodes[0].placement.member_down(dead, net.now, &mut out);
+    let pulls = out
+        .iter()
+        .filter(|output| matches!(output, Output::Pull { former: Some(former), .. } if *former == dead.node));
+    assert_eq!(pulls.count(), 2, "from each of the two others: {out:?}");
 }
 
 #[test]

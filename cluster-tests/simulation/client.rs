@@ -1,0 +1,174 @@
+//! A client: unique values, one command at a time, another node whenever one does not answer.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tokio::io::AsyncBufReadExt;
+use tokio::io::AsyncWriteExt;
+use tokio::io::BufReader;
+use tokio::time::timeout;
+use turmoil::net::TcpStream;
+
+use crate::model::Model;
+
+/// How long an answer may take. Longer than a node makes a command wait.
+const ANSWER_WAIT_MAX: Duration = Duration::from_secs(4);
+const CONNECT_WAIT_MAX: Duration = Duration::from_millis(500);
+
+/// What clients and the harness share.
+pub struct Shared {
+    pub model: RefCell<Model>,
+    pub phase: RefCell<Phase>,
+    /// What was read in the end: node, key, value.
+    pub read: RefCell<Vec<(usize, Bytes, Option<Bytes>)>>,
+    pub operations: RefCell<usize>,
+    /// Clients that wait for an answer.
+    pub busy: RefCell<usize>,
+    pub nodes: usize,
+    pub keys: usize,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Phase {
+    /// Clients write and read.
+    Work,
+    /// They rest.
+    Rest,
+    /// The first one reads everything at every node.
+    Read,
+    /// It has.
+    Done,
+}
+
+type Socket = BufReader<TcpStream>;
+
+pub fn key(number: usize) -> Bytes {
+    Bytes::from(format!("key-{number}"))
+}
+
+/// Works for as long as that is the phase.
+pub async fn work(number: usize, seed: u64, shared: Rc<Shared>) -> turmoil::Result {
+    let mut rng = StdRng::seed_from_u64(seed);
+    let mut socket: Option<Socket> = None;
+    let mut written = 0;
+    loop {
+        let phase = *shared.phase.borrow();
+        match phase {
+            Phase::Work => {}
+            Phase::Read if number == 0 => {
+                read_all(&shared).await;
+                *shared.phase.borrow_mut() = Phase::Done;
+                continue;
+            }
+            Phase::Rest | Phase::Read | Phase::Done => {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+                continue;
+            }
+        }
+        if rng.random_bool(0.02) {
+            socket = None;
+        }
+        let Some(connected) = &mut socket else {
+            socket = connect(rng.random_range(0..shared.nodes)).await;
+            tokio::time::sleep(Duration::from_millis(rng.random_range(1..20))).await;
+            continue;
+        };
+        written += 1;
+        let operation = Operation::random(&mut rng, number, written, shared.keys);
+        if !operation.run(connected, &shared).await {
+            socket = None;
+        }
+        tokio::time::sleep(Duration::from_millis(rng.random_range(1..12))).await;
+    }
+}
+
+async fn connect(node: usize) -> Option<Socket> {
+    let address = (format!("n{node}"), crate::run::CLIENT_PORT + node as u16);
+    let connected = timeout(CONNECT_WAIT_MAX, TcpStream::connect(address)).await;
+    Some(BufReader::new(connected.ok()?.ok()?))
+}
+
+async fn ask(socket: &mut Socket, line: &str) -> Option<String> {
+    let asked = async {
+        socket.get_mut().write_all(line.as_bytes()).await.ok()?;
+        let mut answer = String::new();
+        (socket.read_line(&mut answer).await.ok()? > 0).then_some(answer)
+    };
+    let answer = timeout(ANSWER_WAIT_MAX, asked).await.ok().flatten()?;
+    answer.strip_suffix('\n').map(str::to_owned)
+}
+
+enum Operation {
+    Get(Bytes),
+    Set(Bytes, Bytes),
+    Delete(Bytes),
+    Flush,
+}
+
+impl Operation {
+    fn random(rng: &mut StdRng, client: usize, number: usize, keys: usize) -> Self {
+        let key = key(rng.random_range(0..keys));
+        match rng.random_range(0..1_000) {
+            0..550 => Operation::Set(key, Bytes::from(format!("value-{client}-{number}"))),
+            550..800 => Operation::Get(key),
+            800..997 => Operation::Delete(key),
+            _ => Operation::Flush,
+        }
+    }
+
+    /// False: the connection is of no use any more.
+    async fn run(&self, socket: &mut Socket, shared: &Shared) -> bool {
+        let line = match self {
+            Operation::Get(key) => format!("GET {}\n", text(key)),
+            Operation::Set(key, value) => format!("SET {} {}\n", text(key), text(value)),
+            Operation::Delete(key) => format!("DELETE {}\n", text(key)),
+            Operation::Flush => "FLUSH\n".to_owned(),
+        };
+        let since = shared.model.borrow().now;
+        *shared.busy.borrow_mut() += 1;
+        let answer = ask(socket, &line).await;
+        *shared.busy.borrow_mut() -= 1;
+        *shared.operations.borrow_mut() += 1;
+        let mut model = shared.model.borrow_mut();
+        model.note(&format!("{line} {answer:?}"));
+        let Some(answer) = answer else { return false };
+        match self {
+            Operation::Set(key, value) if answer == "OK" => model.promise_value(key, value, since),
+            Operation::Delete(key) if answer == "OK" => model.promise_deletion(key, since),
+            Operation::Flush if answer == "OK" => model.promise_flush(since),
+            Operation::Get(key) if !answer.starts_with("ERROR") => {
+                let value = Bytes::from(answer);
+                if !value.starts_with(b"value-") {
+                    model.fail(format!("{key:?} was read as {value:?}"));
+                }
+            }
+            Operation::Get(_) | Operation::Set(..) | Operation::Delete(_) | Operation::Flush => {}
+        }
+        true
+    }
+}
+
+fn text(bytes: &Bytes) -> &str {
+    std::str::from_utf8(bytes).unwrap()
+}
+
+async fn read_all(shared: &Shared) {
+    for node in 0..shared.nodes {
+        let mut socket = connect(node).await;
+        for number in 0..shared.keys {
+            let key = key(number);
+            let answer = match &mut socket {
+                Some(socket) => ask(socket, &format!("GET {}\n", text(&key))).await,
+                None => None,
+            };
+            let answer = answer.unwrap_or_else(|| "no answer".to_owned());
+            let value = (answer != "ERROR: Key not found").then(|| Bytes::from(answer));
+            shared.read.borrow_mut().push((node, key, value));
+        }
+    }
+}

@@ -1,0 +1,296 @@
+//! What goes wrong, when, and for how long.
+
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use cachegopher::node::sim;
+use cachegopher::node::sim::Weather;
+use rand::RngExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use tracing::info;
+
+use crate::run::Cluster;
+
+/// The latency of a link that is not slow.
+const LATENCY: Duration = Duration::from_millis(1);
+
+/// How a node stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    Up,
+    /// It hands over; whether nothing else was wrong so far.
+    Stopping(bool),
+    Down,
+}
+
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub standing: Standing,
+    pub is_paused: bool,
+}
+
+/// What ends.
+#[derive(Clone, Debug)]
+enum End {
+    Start(usize),
+    Resume(usize),
+    Mend(Vec<(usize, usize)>),
+    Clear,
+    Hasten(usize, usize),
+}
+
+/// See the module.
+pub struct Faults {
+    rng: StdRng,
+    pub machines: Vec<Machine>,
+    /// From and to, as often as it was cut.
+    cuts: BTreeMap<(usize, usize), usize>,
+    held: BTreeSet<(usize, usize)>,
+    slow: BTreeSet<(usize, usize)>,
+    weather: Weather,
+    ends: Vec<(Duration, End)>,
+    next: Duration,
+    /// When something changed last.
+    pub changed: Duration,
+}
+
+impl Faults {
+    pub fn new(cluster: &Cluster, seed: u64) -> Self {
+        let machine = Machine { standing: Standing::Up, is_paused: false };
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            machines: vec![machine; cluster.hosts.len()],
+            cuts: BTreeMap::new(),
+            held: BTreeSet::new(),
+            slow: BTreeSet::new(),
+            weather: Weather::default(),
+            ends: Vec::new(),
+            next: Duration::from_millis(1_500),
+            changed: Duration::ZERO,
+        }
+    }
+
+    pub fn is_up(&self, node: usize) -> bool {
+        self.machines[node].standing != Standing::Down
+    }
+
+    pub fn is_cut(&self, a: usize, b: usize) -> bool {
+        self.cuts.contains_key(&(a, b)) || self.cuts.contains_key(&(b, a))
+    }
+
+    /// Whether what is not cut works well enough for membership.
+    pub fn is_fair(&self) -> bool {
+        self.slow.is_empty() && self.weather.loss <= 0.05
+    }
+
+    fn is_calm(&self) -> bool {
+        let is_well = |machine: &Machine| machine.standing == Standing::Up && !machine.is_paused;
+        self.is_fair() && self.cuts.is_empty() && self.machines.iter().filter(|m| !is_well(m)).count() <= 1
+    }
+
+    /// Does what is due.
+    pub fn advance(&mut self, cluster: &mut Cluster) {
+        let now = cluster.now();
+        let (due, later) = std::mem::take(&mut self.ends).into_iter().partition(|(at, _)| *at <= now);
+        self.ends = later;
+        for (_, end) in due {
+            self.end(cluster, end);
+        }
+        for node in 0..self.machines.len() {
+            let has_stopped = *cluster.hosts[node].has_stopped.borrow();
+            if let Standing::Stopping(was_calm) = self.machines[node].standing {
+                let is_calm = was_calm && self.is_calm();
+                self.machines[node].standing = Standing::Stopping(is_calm);
+                if has_stopped {
+                    self.down(cluster, node, is_calm);
+                    self.later(now, 6_000, End::Start(node));
+                }
+            }
+        }
+        if now >= self.next {
+            self.next = now + Duration::from_millis(self.rng.random_range(50..2_500));
+            self.begin(cluster);
+        }
+    }
+
+    /// Ends everything, and nothing begins any more.
+    pub fn heal(&mut self, cluster: &mut Cluster) {
+        self.next = Duration::MAX;
+        let ends: Vec<End> = std::mem::take(&mut self.ends).into_iter().map(|(_, end)| end).collect();
+        for end in ends {
+            self.end(cluster, end);
+        }
+    }
+
+    fn later(&mut self, now: Duration, ms_max: u64, end: End) {
+        let at = match self.next {
+            Duration::MAX => now,
+            _ => now + Duration::from_millis(self.rng.random_range(30..ms_max)),
+        };
+        self.ends.push((at, end));
+    }
+
+    fn begin(&mut self, cluster: &mut Cluster) {
+        let now = cluster.now();
+        let nodes = self.machines.len();
+        let node = self.rng.random_range(0..nodes);
+        let other = (node + self.rng.random_range(1..nodes)) % nodes;
+        let is_free = self.machines[node].standing == Standing::Up && !self.machines[node].is_paused;
+        match self.rng.random_range(0..100) {
+            0..25 if is_free => {
+                info!(node, "FAULT crash");
+                self.down(cluster, node, false);
+                self.later(now, 6_000, End::Start(node));
+            }
+            25..35 if is_free => {
+                info!(node, "FAULT stop");
+                self.machines[node].standing = Standing::Stopping(self.is_calm());
+                cluster.hosts[node].stopping.notify_one();
+                self.changed = now;
+            }
+            35..45 => self.cut(cluster, vec![(node, other), (other, node)]),
+            45..52 => self.cut(cluster, vec![(node, other)]),
+            52..60 => {
+                let alone = (0..nodes).filter(|other| *other != node);
+                self.cut(cluster, alone.flat_map(|other| [(node, other), (other, node)]).collect());
+            }
+            60..70 => {
+                let left: Vec<bool> = (0..nodes).map(|_| self.rng.random_bool(0.5)).collect();
+                let pairs = (0..nodes).flat_map(|a| (0..nodes).map(move |b| (a, b)));
+                self.cut(cluster, pairs.filter(|(a, b)| left[*a] != left[*b]).collect());
+            }
+            70..80 if is_free => {
+                info!(node, "FAULT pause");
+                self.machines[node].is_paused = true;
+                sim::stand_still(cluster.hosts[node].port, Some(now));
+                self.later(now, 6_000, End::Resume(node));
+                self.change(cluster);
+            }
+            80..88 => {
+                let rate = self.rng.random_range(0.0..0.2);
+                self.weather = Weather {
+                    loss: if self.rng.random_bool(0.5) { rate } else { rate / 10.0 },
+                    repetition: self.rng.random_range(0.0..0.2),
+                    lateness: self.rng.random_range(0.0..0.2),
+                    late_max: Duration::from_millis(self.rng.random_range(1..100)),
+                };
+                info!(weather = ?self.weather, "FAULT weather");
+                sim::set_weather(self.weather);
+                self.later(now, 4_000, End::Clear);
+                self.change(cluster);
+            }
+            88..94 => {
+                let ms = self.rng.random_range(-2_000..2_000);
+                info!(node, ms, "FAULT clock jumps");
+                sim::jump(cluster.hosts[node].port, ms);
+            }
+            94..100 => {
+                let latency = Duration::from_millis(self.rng.random_range(20..600));
+                info!(node, other, ?latency, "FAULT slow");
+                self.slow.insert((node.min(other), node.max(other)));
+                let names = (cluster.hosts[node].name.as_str(), cluster.hosts[other].name.as_str());
+                cluster.sim.set_link_latency(names.0, names.1, latency);
+                self.later(now, 4_000, End::Hasten(node.min(other), node.max(other)));
+                self.change(cluster);
+            }
+            _ => {}
+        }
+        cluster.shared.model.borrow_mut().note(&format!("{:?}", self.machines));
+    }
+
+    fn end(&mut self, cluster: &mut Cluster, end: End) {
+        info!(?end, "FAULT ends");
+        match end {
+            End::Start(node) => {
+                self.machines[node].standing = Standing::Up;
+                sim::set_up(cluster.hosts[node].port);
+                cluster.sim.bounce(cluster.hosts[node].name.as_str());
+            }
+            End::Resume(node) => {
+                self.machines[node].is_paused = false;
+                sim::stand_still(cluster.hosts[node].port, None);
+            }
+            End::Mend(pairs) => {
+                for pair in pairs {
+                    let count = self.cuts.entry(pair).or_default();
+                    *count -= 1;
+                    if *count == 0 {
+                        self.cuts.remove(&pair);
+                        sim::set_cut(cluster.hosts[pair.0].port, cluster.hosts[pair.1].port, false);
+                    }
+                }
+            }
+            End::Clear => {
+                self.weather = Weather::default();
+                sim::set_weather(self.weather);
+            }
+            End::Hasten(a, b) => {
+                self.slow.remove(&(a, b));
+                let names = (cluster.hosts[a].name.as_str(), cluster.hosts[b].name.as_str());
+                cluster.sim.set_link_latency(names.0, names.1, LATENCY);
+            }
+        }
+        self.change(cluster);
+    }
+
+    fn cut(&mut self, cluster: &mut Cluster, pairs: Vec<(usize, usize)>) {
+        info!(?pairs, "FAULT cut");
+        for pair in &pairs {
+            *self.cuts.entry(*pair).or_default() += 1;
+            sim::set_cut(cluster.hosts[pair.0].port, cluster.hosts[pair.1].port, true);
+        }
+        self.later(cluster.now(), 6_000, End::Mend(pairs));
+        self.change(cluster);
+    }
+
+    fn down(&mut self, cluster: &mut Cluster, node: usize, has_handed_over: bool) {
+        self.machines[node].standing = Standing::Down;
+        cluster.sim.crash(cluster.hosts[node].name.as_str());
+        // Of what is cut off nobody hears anything, whether its machine lives or not.
+        let is_reached = (0..self.machines.len()).all(|other| !self.is_cut(node, other));
+        sim::set_down(cluster.hosts[node].port, is_reached && self.rng.random_bool(0.7));
+        *cluster.hosts[node].has_stopped.borrow_mut() = false;
+        *cluster.hosts[node].probe.borrow_mut() = None;
+        let synced: BTreeMap<_, _> = cluster
+            .hosts
+            .iter()
+            .filter_map(|host| {
+                let view = host.probe.borrow().as_ref()?.view();
+                Some((host.id, view.member(host.id)?.record.synced.clone()))
+            })
+            .collect();
+        let counts = |id, partition| synced.get(&id).is_some_and(|synced| synced.contains(partition));
+        let mut model = cluster.shared.model.borrow_mut();
+        match has_handed_over {
+            // It has promised that others have everything.
+            true => drop(model.copies.remove(&cluster.hosts[node].id)),
+            false => model.end(cluster.hosts[node].id, counts),
+        }
+        drop(model);
+        self.change(cluster);
+    }
+
+    /// Holds the connections of all pairs that cannot speak now, and lets the others go.
+    fn change(&mut self, cluster: &mut Cluster) {
+        self.changed = cluster.now();
+        let nodes = self.machines.len();
+        let all = nodes + cluster.client_names.len();
+        let is_paused = |host: usize| host < nodes && self.machines[host].is_paused;
+        let is_held = |(a, b): &(usize, usize)| is_paused(*a) || is_paused(*b) || self.is_cut(*a, *b);
+        let pairs = (0..nodes).flat_map(|a| (a + 1..all).map(move |b| (a, b)));
+        let held: BTreeSet<(usize, usize)> = pairs.filter(is_held).collect();
+        let name = |host: usize| match host < nodes {
+            true => cluster.hosts[host].name.as_str(),
+            false => cluster.client_names[host - nodes].as_str(),
+        };
+        for (a, b) in held.difference(&self.held) {
+            cluster.sim.hold(name(*a), name(*b));
+        }
+        for (a, b) in self.held.difference(&held) {
+            cluster.sim.release(name(*a), name(*b));
+        }
+        self.held = held;
+    }
+}

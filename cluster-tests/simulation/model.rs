@@ -1,0 +1,182 @@
+//! What must be there: every change that was made, who has it, and what clients were promised.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use cachegopher::cluster::membership::NodeId;
+use cachegopher::cluster::witness::Fact;
+use cachegopher::store::Change;
+use cachegopher::store::Content;
+use cachegopher::store::Partition;
+use cachegopher::time::Version;
+use xxhash_rust::xxh3::Xxh3;
+
+/// What a shard has, as far as the witness has told.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Copy {
+    pub keys: BTreeMap<Bytes, Version>,
+    pub flushed: Version,
+}
+
+impl Copy {
+    /// The version up to which the copy knows about a key.
+    pub fn knows(&self, key: &Bytes) -> Version {
+        self.keys.get(key).copied().unwrap_or_default().max(self.flushed)
+    }
+}
+
+/// A change that a primary has made.
+#[derive(Clone, Debug)]
+pub struct Made {
+    pub at: Duration,
+    pub change: Change,
+    /// All that had it ended, perhaps before its client was told.
+    is_lost: bool,
+}
+
+/// See the module.
+#[derive(Default)]
+pub struct Model {
+    pub now: Duration,
+    pub copies: BTreeMap<NodeId, BTreeMap<Partition, Copy>>,
+    pub made: BTreeMap<Bytes, Vec<Made>>,
+    pub flushes: BTreeMap<Partition, Vec<(Duration, Version)>>,
+    /// All versions that clients were promised, by key.
+    pub promised: BTreeMap<Bytes, Vec<Version>>,
+    /// All flushes that clients were promised.
+    pub flushes_promised: BTreeMap<Partition, Vec<Version>>,
+    trace: Xxh3,
+    /// Whether all that is noted is printed.
+    pub is_loud: bool,
+    pub faults: Vec<String>,
+}
+
+impl Model {
+    /// Adds something to the trace.
+    pub fn note(&mut self, what: &str) {
+        self.trace.update(&self.now.as_micros().to_le_bytes());
+        self.trace.update(what.as_bytes());
+        if self.is_loud {
+            println!("{:>6} {what}", self.now.as_millis());
+        }
+    }
+
+    pub fn trace(&self) -> u64 {
+        self.trace.digest()
+    }
+
+    pub fn fail(&mut self, what: String) {
+        self.faults.push(format!("at {} ms: {what}", self.now.as_millis()));
+    }
+
+    /// A shard has told something.
+    pub fn learn(&mut self, node: NodeId, fact: Fact) {
+        self.note(&format!("{node} {fact:?}"));
+        match fact {
+            Fact::Made(change) => {
+                let made = Made { at: self.now, change, is_lost: false };
+                self.made.entry(made.change.key.clone()).or_default().push(made);
+            }
+            Fact::Holds(key, version) => {
+                let copy = self.copy(node, Partition::of(&key));
+                copy.keys.insert(key, version);
+            }
+            Fact::Flushed { partition, version, is_made } => {
+                if is_made {
+                    self.flushes.entry(partition).or_default().push((self.now, version));
+                }
+                let copy = self.copy(node, partition);
+                copy.flushed = copy.flushed.max(version);
+                copy.keys.retain(|_, held| *held > version);
+            }
+            Fact::Dropped(partition) => {
+                self.copies.entry(node).or_default().remove(&partition);
+            }
+        }
+    }
+
+    fn copy(&mut self, node: NodeId, partition: Partition) -> &mut Copy {
+        self.copies.entry(node).or_default().entry(partition).or_default()
+    }
+
+    /// A client was told that its write is done.
+    pub fn promise_value(&mut self, key: &Bytes, value: &Bytes, since: Duration) {
+        let is_it =
+            |made: &&Made| matches!(&made.change.content, Content::Value { bytes, .. } if bytes == value);
+        self.promise(key, since, is_it, &format!("the value {value:?}"));
+    }
+
+    /// A client was told that its delete is done.
+    pub fn promise_deletion(&mut self, key: &Bytes, since: Duration) {
+        let is_it = |made: &&Made| made.at >= since && made.change.content == Content::Deleted;
+        self.promise(key, since, is_it, "the deletion");
+    }
+
+    /// The last one that fits is the one that was answered: whoever sends a command waits for the
+    /// answer to one attempt before it makes the next.
+    fn promise(&mut self, key: &Bytes, since: Duration, is_it: impl FnMut(&&Made) -> bool, what: &str) {
+        let all = self.made.get(key).map(Vec::as_slice).unwrap_or_default();
+        let found = all.iter().rev().find(is_it).map(|made| (made.change.version, made.is_lost));
+        match found {
+            Some((_, true)) => {}
+            Some((version, false)) => self.promised.entry(key.clone()).or_default().push(version),
+            // A command that was repeated does not overwrite what came after its first attempt.
+            None if all.iter().any(|made| made.at >= since) => {}
+            None => self.fail(format!("{what} of {key:?} was acknowledged and never made")),
+        }
+    }
+
+    /// A client was told that everything is deleted.
+    pub fn promise_flush(&mut self, since: Duration) {
+        for (partition, all) in &self.flushes {
+            let last = all.iter().rev().find(|(at, _)| *at >= since);
+            if let Some((_, version)) = last {
+                self.flushes_promised.entry(*partition).or_default().push(*version);
+            }
+        }
+    }
+
+    /// A node has ended, and with it what nobody else had: `survives` says whose copies of which
+    /// partitions count.
+    pub fn end(&mut self, node: NodeId, survives: impl Fn(NodeId, Partition) -> bool) {
+        self.copies.remove(&node);
+        let copies = &self.copies;
+        let counting = |partition: Partition| {
+            let of = |(node, all): (&NodeId, &'_ BTreeMap<Partition, Copy>)| {
+                survives(*node, partition).then(|| all.get(&partition).cloned()).flatten()
+            };
+            copies.iter().filter_map(of).collect::<Vec<Copy>>()
+        };
+        for (key, all) in &mut self.made {
+            let best =
+                counting(Partition::of(key)).iter().map(|copy| copy.knows(key)).max().unwrap_or_default();
+            all.iter_mut().filter(|made| made.change.version > best).for_each(|made| made.is_lost = true);
+            if let Some(promised) = self.promised.get_mut(key) {
+                promised.retain(|version| *version <= best);
+            }
+        }
+        for (partition, versions) in &mut self.flushes_promised {
+            let copies = counting(*partition);
+            // A flush is there as far as any copy knows of it.
+            let best = copies.iter().map(|copy| copy.flushed).max().unwrap_or_default();
+            versions.retain(|version| *version <= best);
+        }
+    }
+
+    /// The version that a key must have at least.
+    pub fn due(&self, key: &Bytes) -> Version {
+        let value = self.promised.get(key).and_then(|all| all.iter().max());
+        let flush = self.flushes_promised.get(&Partition::of(key)).and_then(|all| all.iter().max());
+        value.max(flush).copied().unwrap_or_default()
+    }
+
+    /// The value that belongs to a version of a key; none: it is deleted, or was flushed.
+    pub fn value_at(&self, key: &Bytes, version: Version) -> Option<Bytes> {
+        let made = self.made.get(key)?.iter().find(|made| made.change.version == version)?;
+        match &made.change.content {
+            Content::Value { bytes, .. } => Some(bytes.clone()),
+            Content::Deleted => None,
+        }
+    }
+}

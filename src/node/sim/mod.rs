@@ -1,0 +1,217 @@
+//! The world of the simulation: its weather, its clocks, its chance, and what it may look at.
+//!
+//! A simulation runs on one thread, so its world is a thread's own. Nodes are known by their peer
+//! port, which is another one for each. Only with the feature `sim`.
+
+pub mod net;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use rand::RngExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+
+use crate::cluster::view::View;
+use crate::node::context::Context;
+
+/// When every simulation begins, in milliseconds since the Unix epoch.
+const EPOCH_MS: u64 = 1_700_000_000_000;
+
+/// What the network does to datagrams, apart from cuts.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Weather {
+    /// The probability that one is lost.
+    pub loss: f64,
+    /// The probability that one arrives twice.
+    pub repetition: f64,
+    /// The probability that one is late, and overtaken by others.
+    pub lateness: f64,
+    /// How late it may be.
+    pub late_max: Duration,
+}
+
+/// What becomes of a datagram.
+pub(in crate::node) enum Fate {
+    Lost,
+    /// It arrives this much later, as often as there are delays.
+    Delayed(Vec<Duration>),
+}
+
+/// What is wrong with the clocks of one node.
+#[derive(Clone, Copy, Debug, Default)]
+struct Clock {
+    wall_offset_ms: i64,
+    /// Since when its process stands still.
+    stands_since: Option<Duration>,
+}
+
+struct World {
+    rng: StdRng,
+    weather: Weather,
+    /// From and to.
+    cuts: BTreeSet<(u16, u16)>,
+    /// Nodes that do not run; whether their machine says so to who connects.
+    down: BTreeMap<u16, bool>,
+    clocks: BTreeMap<u16, Clock>,
+    ports: BTreeMap<IpAddr, u16>,
+    /// Connections whose first end has thrown away what it sent into a cut.
+    discarded: BTreeSet<(SocketAddr, SocketAddr)>,
+}
+
+thread_local! {
+    static WORLD: RefCell<World> = RefCell::new(World::new(0));
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        Self {
+            rng: StdRng::seed_from_u64(seed),
+            weather: Weather::default(),
+            cuts: BTreeSet::new(),
+            down: BTreeMap::new(),
+            clocks: BTreeMap::new(),
+            ports: BTreeMap::new(),
+            discarded: BTreeSet::new(),
+        }
+    }
+
+    fn is_cut(&self, from: u16, to: u16) -> bool {
+        self.cuts.contains(&(from, to))
+    }
+}
+
+fn with<R>(with: impl FnOnce(&mut World) -> R) -> R {
+    WORLD.with(|world| with(&mut world.borrow_mut()))
+}
+
+/// Begins a new world.
+pub fn begin(seed: u64) {
+    with(|world| *world = World::new(seed));
+}
+
+/// The node with this peer port has this address.
+pub fn place(port: u16, address: IpAddr) {
+    with(|world| world.ports.insert(address, port));
+}
+
+/// Changes the weather.
+pub fn set_weather(weather: Weather) {
+    with(|world| world.weather = weather);
+}
+
+/// Datagrams from one node to another are lost, or no longer. Connections are the harness' affair.
+pub fn set_cut(from: u16, to: u16, is_cut: bool) {
+    with(|world| match is_cut {
+        true => world.cuts.insert((from, to)),
+        false => world.cuts.remove(&(from, to)),
+    });
+}
+
+/// A node does not run any more. Its machine refuses connections, or is dead too.
+pub fn set_down(port: u16, refuses: bool) {
+    with(|world| world.down.insert(port, refuses));
+}
+
+/// A node runs again.
+pub fn set_up(port: u16) {
+    with(|world| world.down.remove(&port));
+}
+
+/// The wall clock of a node jumps.
+pub fn jump(port: u16, by_ms: i64) {
+    with(|world| world.clocks.entry(port).or_default().wall_offset_ms += by_ms);
+}
+
+/// The process of a node stands still, or goes on. Its clocks show that only when it goes on.
+pub fn stand_still(port: u16, now: Option<Duration>) {
+    with(|world| world.clocks.entry(port).or_default().stands_since = now);
+}
+
+/// A number that depends on the seed.
+pub(in crate::node) fn random() -> u64 {
+    with(|world| world.rng.random())
+}
+
+/// How long the process of a node stands still already.
+pub(in crate::node) fn standing(port: u16) -> Duration {
+    let since = with(|world| world.clocks.get(&port).and_then(|clock| clock.stands_since));
+    since.map_or(Duration::ZERO, |since| turmoil::sim_elapsed().unwrap_or(since).saturating_sub(since))
+}
+
+/// The wall clock of a node, in milliseconds.
+pub(in crate::node) fn wall_ms(port: u16) -> u64 {
+    let offset = with(|world| world.clocks.get(&port).map_or(0, |clock| clock.wall_offset_ms));
+    let elapsed = turmoil::sim_elapsed().unwrap_or_default().saturating_sub(standing(port));
+    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+    EPOCH_MS.saturating_add(elapsed_ms).saturating_add_signed(offset)
+}
+
+fn fate(from: u16, to: u16) -> Fate {
+    with(|world| {
+        let weather = world.weather;
+        if world.is_cut(from, to) || world.down.contains_key(&to) || world.rng.random_bool(weather.loss) {
+            return Fate::Lost;
+        }
+        let copies = if world.rng.random_bool(weather.repetition) { 2 } else { 1 };
+        let late_ms = u64::try_from(weather.late_max.as_millis()).unwrap_or(u64::MAX);
+        let delay = |_| match world.rng.random_bool(weather.lateness) {
+            true => Duration::from_millis(world.rng.random_range(0..=late_ms)),
+            false => Duration::ZERO,
+        };
+        Fate::Delayed((0..copies).map(delay).collect())
+    })
+}
+
+/// Whether a machine says that nobody listens there.
+fn refuses(to: u16) -> bool {
+    with(|world| world.down.get(&to).copied().unwrap_or_default())
+}
+
+fn discard(ends: (SocketAddr, SocketAddr)) {
+    with(|world| {
+        let port = |end: SocketAddr| world.ports.get(&end.ip()).copied().unwrap_or_default();
+        let (from, to) = (port(ends.0), port(ends.1));
+        if world.is_cut(from, to) || world.is_cut(to, from) {
+            world.discarded.insert(ends);
+        }
+    });
+}
+
+fn is_discarded(ends: (SocketAddr, SocketAddr)) -> bool {
+    with(|world| !world.discarded.is_empty() && world.discarded.contains(&ends))
+}
+
+/// What a simulation may look at in a node.
+#[derive(Clone)]
+pub struct Probe(Arc<Context>);
+
+impl Probe {
+    pub(in crate::node) fn new(context: &Arc<Context>) -> Self {
+        Self(Arc::clone(context))
+    }
+
+    /// Its view.
+    pub fn view(&self) -> Arc<View> {
+        self.0.current_view()
+    }
+
+    /// The most bytes that wait for one peer.
+    pub fn waiting_bytes_max(&self) -> usize {
+        self.0.peers.all().iter().map(|peer| peer.waiting_bytes()).max().unwrap_or(0)
+    }
+
+    /// Commands that wait for a primary.
+    pub fn waiting_commands(&self) -> usize {
+        self.0.counters.waiting.load(Ordering::Acquire)
+    }
+
+    /// The most bytes that may wait for one peer.
+    pub const WAITING_BYTES_MAX: usize = 2 * crate::node::peers::QUEUE_BYTES_MAX;
+}
