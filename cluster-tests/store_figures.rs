@@ -1,8 +1,9 @@
 //! Figures of the store that are no matter of passing or failing: memory per item, the longest steps
-//! while tables grow and while much is flushed, and memory under a churn of lengths.
+//! while tables grow and while much is flushed, memory under a churn of lengths, and how many reads each
+//! eviction policy answers.
 //!
 //! ```text
-//! cargo bench --bench store_figures -- memory | growth [items] | flush [items] | churn [seconds]
+//! cargo bench --bench store_figures -- memory | growth [items] | flush [items] | churn [seconds] | hits
 //! ```
 //!
 //! Resident memory is what the kernel counts. Everything runs in shards as a node has them, two of them
@@ -16,6 +17,7 @@ use std::time::Instant;
 use bytes::Bytes;
 use cachegopher::store::Change;
 use cachegopher::store::Content;
+use cachegopher::store::EvictionPolicy;
 use cachegopher::store::Partition;
 use cachegopher::store::Shard;
 use cachegopher::store::ShardLimits;
@@ -40,8 +42,9 @@ fn main() {
         "growth" => growth(number.unwrap_or(20_000_000)),
         "flush" => flush(number.unwrap_or(1_000_000)),
         "churn" => churn(Duration::from_secs(number.unwrap_or(30))),
+        "hits" => hits(),
         // `cargo test --benches` and `cargo bench` call it without.
-        _ => println!("memory | growth [items] | flush [items] | churn [seconds]"),
+        _ => println!("memory | growth [items] | flush [items] | churn [seconds] | hits"),
     }
 }
 
@@ -63,7 +66,8 @@ impl Store {
         self.version += 1;
         let content = Content::Value { bytes: value, expires_at };
         let change = Change { key, version: Version::from_raw(self.version), content };
-        let _ = self.shards[partition.index() % SHARDS].apply(partition, &change, NOW);
+        let number = partition.index() % self.shards.len();
+        let _ = self.shards[number].apply(partition, &change, NOW);
     }
 
     fn memory_bytes(&self) -> usize {
@@ -210,4 +214,54 @@ fn churn(duration: Duration) {
         }
     }
     steps.print("one SET");
+}
+
+/// Reads of keys by Zipf's law; what is not there is written. The second half counts.
+fn hits() {
+    const KEYS: usize = 1_000_000;
+    const READS: usize = 10_000_000;
+    println!("Zipf | part kept | lru | lfu");
+    for exponent in [0.8, 0.99, 1.2] {
+        let mut sums = Vec::with_capacity(KEYS);
+        let mut sum = 0.0;
+        for rank in 1..=KEYS {
+            sum += (rank as f64).powf(-exponent);
+            sums.push(sum);
+        }
+        for part in [100, 10] {
+            let ratios = [EvictionPolicy::Lru, EvictionPolicy::Lfu].map(|eviction| {
+                let mut random = StdRng::seed_from_u64(11);
+                let draws = (0..READS).map(|_| sums.partition_point(|s| *s < random.random::<f64>() * sum));
+                hit_ratio(eviction, KEYS / part, draws)
+            });
+            println!("{exponent} | {} % | {:.4} | {:.4}", 100 / part, ratios[0], ratios[1]);
+        }
+    }
+    let ratios = [EvictionPolicy::Lru, EvictionPolicy::Lfu].map(|eviction| {
+        // Half of the reads go to as many keys as are kept, the others to each of a million in turn.
+        let mut random = StdRng::seed_from_u64(11);
+        let draws =
+            (0..READS / 2).flat_map(move |next| [random.random_range(0..10_000), 10_000 + next % KEYS]);
+        hit_ratio(eviction, KEYS / 100, draws)
+    });
+    println!("scan | 1 % | {:.4} | {:.4}", ratios[0], ratios[1]);
+}
+
+fn hit_ratio(eviction: EvictionPolicy, items_max: usize, draws: impl Iterator<Item = usize>) -> f64 {
+    let limits = ShardLimits { eviction, items_max: Some(items_max), ..ShardLimits::new(256 << 20) };
+    let mut store = Store { shards: vec![Shard::new(limits, 1)], version: Version::first_of(NOW).as_raw() };
+    let (mut hits, mut reads) = (0_u32, 0_u32);
+    for (number, draw) in draws.enumerate() {
+        let key = Bytes::from(draw.to_string());
+        let partition = Partition::of(&key);
+        let is_hit = store.shards[0].get(partition, &key, NOW).is_some();
+        if number >= 5_000_000 {
+            reads += 1;
+            hits += u32::from(is_hit);
+        }
+        if !is_hit {
+            store.set(key, Bytes::from_static(b"v"), None);
+        }
+    }
+    f64::from(hits) / f64::from(reads)
 }

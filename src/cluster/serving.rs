@@ -257,7 +257,7 @@ impl Serving {
             }
             Applied::Stale => false,
             // A copy with less memory than its primary: as if it had been evicted.
-            Applied::TooLarge { .. } => false,
+            Applied::NoRoom | Applied::TooLarge { .. } => false,
         };
         #[cfg(feature = "sim")]
         self.show_held(partition, &change.key);

@@ -92,6 +92,7 @@ pub fn set_plainly(
     match shard.apply_item(Item { partition, key, version, content }, now) {
         Applied::Newer => Ok(Some(version)),
         Applied::Stale => Ok(None),
+        Applied::NoRoom => Err(Refusal::OutOfMemory),
         Applied::TooLarge { bytes, bytes_max } => Err(Refusal::NoMemory { bytes, bytes_max }),
     }
 }
@@ -190,6 +191,7 @@ impl Run<'_> {
             }
             // Only a version from a clock far ahead can be greater; then that one is the later write.
             Applied::Stale => {}
+            Applied::NoRoom => return Err(Refusal::OutOfMemory),
             Applied::TooLarge { bytes, bytes_max } => return Err(Refusal::NoMemory { bytes, bytes_max }),
         }
         Ok(())

@@ -32,6 +32,9 @@ pub enum Refusal {
         /// The limit.
         bytes_max: usize,
     },
+    /// There is no room, and the eviction policy lets nothing go; nothing was done.
+    #[error("command not allowed when used memory > 'maxmemory'.")]
+    OutOfMemory,
     /// The entry does not fit the memory of its shard; nothing was done.
     #[error("entry of {bytes} bytes does not fit the memory of a shard, {bytes_max} bytes")]
     NoMemory {

@@ -23,6 +23,7 @@ use crate::node::redirect::Scope;
 use crate::node::settings::CONNECTIONS_MAX_BOUND;
 use crate::node::settings::Settings;
 use crate::protocol::resp::RespLimits;
+use crate::store::EvictionPolicy;
 
 /// What can be changed while a node runs.
 #[derive(Debug)]
@@ -63,7 +64,14 @@ impl Tuning {
 }
 
 /// What makes room for new entries, as Redis calls it.
-pub const MEMORY_POLICY: &str = "allkeys-lru";
+pub fn memory_policy(context: &Context) -> &'static str {
+    match context.settings.store.eviction {
+        EvictionPolicy::Lru => "allkeys-lru",
+        EvictionPolicy::Lfu => "allkeys-lfu",
+        EvictionPolicy::Ttl => "volatile-ttl",
+        EvictionPolicy::None => "noeviction",
+    }
+}
 
 /// Redis' levels of the log, and what they are here.
 const LOG_LEVELS: [(&str, &str); 5] =
@@ -119,7 +127,7 @@ static SETTINGS: &[Setting] = &[
     tunable("loglevel", |context, _| context.tuning.log_level().to_owned(), check_log_level),
     tunable("maxclients", |context, _| context.tuning.connections_max().to_string(), check_connections_max),
     fixed("maxmemory", |context, _| context.settings.store.memory_bytes_max.to_string()),
-    fixed("maxmemory-policy", |_, _| MEMORY_POLICY.to_owned()),
+    fixed("maxmemory-policy", |context, _| memory_policy(context).to_owned()),
     fixed("notify-keyspace-events", |_, _| String::new()),
     fixed("port", |context, scope| match scope {
         Scope::Cluster => context.settings.port.to_string(),

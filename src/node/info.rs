@@ -165,7 +165,7 @@ fn memory(context: &Context, figures: &ShardStats, process: &Process) -> Section
         field("used_memory_scripts", 0),
         field("maxmemory", max),
         field("maxmemory_human", human(max)),
-        field("maxmemory_policy", config::MEMORY_POLICY),
+        field("maxmemory_policy", config::memory_policy(context)),
         field("allocator_frag_ratio", &ratio),
         field("allocator_rss_ratio", "1.00"),
         field("rss_overhead_ratio", "1.00"),

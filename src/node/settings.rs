@@ -20,6 +20,7 @@ use crate::cluster::placement::PlacementSettings;
 use crate::cluster::record::NAME_BYTES_MAX;
 use crate::cluster::ring::WEIGHT_ONE;
 use crate::protocol::text::TextLimits;
+use crate::store::EvictionPolicy;
 
 /// The client port of a node that is told nothing else.
 pub const DEFAULT_PORT: u16 = 31_337;
@@ -95,6 +96,9 @@ pub struct RawSettings {
     /// Number of entries, if it is to be bounded too
     #[arg(long, env = "CACHEGOPHER_MAX_ITEMS", value_name = "COUNT")]
     pub max_items: Option<usize>,
+    /// What goes when memory is full [default: lru]
+    #[arg(long, env = "CACHEGOPHER_EVICTION", value_enum)]
+    pub eviction: Option<Eviction>,
     /// Bytes of a key and its value together [default: 65536]
     #[arg(long, env = "CACHEGOPHER_MAX_ENTRY_BYTES", value_name = "BYTES")]
     pub max_entry_bytes: Option<usize>,
@@ -128,6 +132,32 @@ pub struct RawSettings {
     /// How to log [default: text]
     #[arg(long, env = "CACHEGOPHER_LOG_FORMAT", value_enum)]
     pub log_format: Option<LogFormat>,
+}
+
+/// What goes when memory is full.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Eviction {
+    /// What has not been used for longest.
+    #[default]
+    Lru,
+    /// What is used least often.
+    Lfu,
+    /// What expires next; what does not expire stays.
+    Ttl,
+    /// Nothing: writes are refused.
+    None,
+}
+
+impl From<Eviction> for EvictionPolicy {
+    fn from(eviction: Eviction) -> Self {
+        match eviction {
+            Eviction::Lru => Self::Lru,
+            Eviction::Lfu => Self::Lfu,
+            Eviction::Ttl => Self::Ttl,
+            Eviction::None => Self::None,
+        }
+    }
 }
 
 /// How quickly membership reacts.
@@ -212,6 +242,8 @@ pub struct StoreSettings {
     pub memory_bytes_max: usize,
     /// Number of entries in all shards.
     pub items_max: Option<usize>,
+    /// What goes when memory is full.
+    pub eviction: EvictionPolicy,
     /// Shards.
     pub shard_count: usize,
 }
@@ -318,6 +350,7 @@ impl RawSettings {
             weight: self.weight.or(below.weight),
             max_memory: self.max_memory.or(below.max_memory),
             max_items: self.max_items.or(below.max_items),
+            eviction: self.eviction.or(below.eviction),
             max_entry_bytes: self.max_entry_bytes.or(below.max_entry_bytes),
             shards: self.shards.or(below.shards),
             detection: self.detection.or(below.detection),
@@ -392,7 +425,10 @@ impl RawSettings {
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_control: LogControl::default(),
             log_format: self.log_format.unwrap_or_default(),
-            store: store(self.max_memory.as_deref(), self.max_items, self.shards, entry_bytes_max)?,
+            store: StoreSettings {
+                eviction: self.eviction.unwrap_or_default().into(),
+                ..store(self.max_memory.as_deref(), self.max_items, self.shards, entry_bytes_max)?
+            },
             text: TextLimits { entry_bytes_max },
             membership,
             placement,
@@ -500,7 +536,7 @@ fn store(
         return Err(refuse("max-memory", text, format!("at least {min} bytes for {shard_count} shards")));
     }
     let items_max = items_max.map(|items| within("max-items", items, shard_count, usize::MAX)).transpose()?;
-    Ok(StoreSettings { memory_bytes_max, items_max, shard_count })
+    Ok(StoreSettings { memory_bytes_max, items_max, eviction: EvictionPolicy::Lru, shard_count })
 }
 
 /// `512`, `64KB`, `256MB`, `4GB`, in any case; units are powers of 1024.

@@ -289,6 +289,7 @@ impl Actor for ShardActor {
         let limits = ShardLimits {
             entry_bytes_max: context.settings.text.entry_bytes_max,
             items_max: context.settings.store.items_max.map(|items| items.div_ceil(context.shards.len())),
+            eviction: context.settings.store.eviction,
             ..ShardLimits::new(context.settings.store.memory_bytes_max / context.shards.len())
         };
         let store = Shard::new(limits, chance::number());

@@ -10,6 +10,12 @@ pub(super) struct List {
     oldest: u32,
 }
 
+impl Default for List {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl List {
     pub(super) const fn new() -> Self {
         Self { newest: NONE, oldest: NONE }

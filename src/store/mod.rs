@@ -3,6 +3,7 @@
 mod arena;
 mod bucket;
 mod change;
+mod eviction;
 mod item;
 mod list;
 mod partition;
@@ -16,6 +17,7 @@ mod wire;
 
 pub use change::Change;
 pub use change::Content;
+pub use eviction::EvictionPolicy;
 pub use item::Item;
 pub use item::ItemContent;
 pub use item::ScanCursor;

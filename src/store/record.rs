@@ -4,7 +4,7 @@
 //! |---|---|
 //! | 8 | version |
 //! | 4 + 4 | the newer and the older neighbour in its list |
-//! | 2 | partition (12 bits), state (2) |
+//! | 2 | partition (12 bits), state (2), list (2) |
 //! | 1–5 + 1–5 | lengths of key and value, seven bits a byte |
 //! | 0–10 | deadline, where there is one: milliseconds from the version's time, as the lengths |
 //!
@@ -26,6 +26,7 @@ pub(super) const RECORD_BYTES_MAX: usize = u32::MAX as usize;
 
 const PARTITION_MASK: u16 = 0x0fff;
 const STATE_SHIFT: u32 = 12;
+const LIST_SHIFT: u32 = 14;
 const FREE: u16 = 0;
 const TOMBSTONE: u16 = 1;
 const VALUE: u16 = 2;
@@ -103,6 +104,19 @@ impl<'a> Record<'a> {
 
     pub(super) fn partition(self) -> Partition {
         Partition::new(self.flags() & PARTITION_MASK).expect("twelve bits are a partition")
+    }
+
+    /// Which of the lists of its policy it is in.
+    pub(super) fn list(self) -> u8 {
+        (self.flags() >> LIST_SHIFT) as u8
+    }
+
+    /// When it expires, if it is a value that does.
+    pub(super) fn expires_at(self) -> Option<Timestamp> {
+        match self.content() {
+            ItemContent::Deleted => None,
+            ItemContent::Value { expires_at, .. } => expires_at,
+        }
     }
 
     /// Whether there is a record in its slot.
@@ -231,6 +245,11 @@ pub(super) fn set_older(bytes: &mut [u8], index: u32) {
     bytes[12..16].copy_from_slice(&index.to_le_bytes());
 }
 
+pub(super) fn set_list(bytes: &mut [u8], list: u8) {
+    let flags = Record(bytes).flags() & !(3 << LIST_SHIFT) | u16::from(list) << LIST_SHIFT;
+    bytes[16..18].copy_from_slice(&flags.to_le_bytes());
+}
+
 /// Marks a slot as free and remembers a number in it.
 pub(super) fn set_free(bytes: &mut [u8], number: u16) {
     bytes[..2].copy_from_slice(&number.to_le_bytes());
@@ -257,9 +276,10 @@ mod tests {
         write(&mut bytes, item);
         set_newer(&mut bytes, 7);
         set_older(&mut bytes, 9);
+        set_list(&mut bytes, 3);
         let record = Record(&bytes);
         assert_eq!(record.item(), item);
-        assert_eq!((record.newer(), record.older()), (7, 9));
+        assert_eq!((record.newer(), record.older(), record.list()), (7, 9, 3));
         assert!(record.is_used() && record.is_of(partition, key));
         assert_eq!(record.is_tombstone(), content == ItemContent::Deleted);
         assert_eq!(bytes[length..], [0xA5; 3], "nothing is written beyond the end");

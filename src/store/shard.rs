@@ -21,10 +21,12 @@ mod room;
 use std::time::Duration;
 
 use crate::store::Change;
+use crate::store::EvictionPolicy;
 use crate::store::Item;
 use crate::store::ItemContent;
 use crate::store::Partition;
 use crate::store::ScanCursor;
+use crate::store::eviction::Order;
 use crate::store::list::List;
 use crate::store::record;
 use crate::store::record::Record;
@@ -47,6 +49,8 @@ pub struct ShardLimits {
     pub entry_bytes_max: usize,
     /// Values, if their number is bounded too. One is always kept.
     pub items_max: Option<usize>,
+    /// What goes when there is no room.
+    pub eviction: EvictionPolicy,
     /// The age at which a tombstone may go, by the time of its version.
     pub tombstone_age_max: Duration,
     /// Memory of tombstones, a part of all memory; above it the oldest go early.
@@ -61,6 +65,7 @@ impl ShardLimits {
             memory_bytes_max,
             entry_bytes_max: 65_536,
             items_max: None,
+            eviction: EvictionPolicy::Lru,
             tombstone_age_max: Duration::from_secs(600),
             tombstone_bytes_max: memory_bytes_max / 16,
         }
@@ -75,6 +80,8 @@ pub enum Applied {
     Newer,
     /// The shard knows the same or better already; nothing was changed.
     Stale,
+    /// There is no room, and nothing may go to make some; nothing was changed.
+    NoRoom,
     /// It could not fit even if it were alone; nothing was changed.
     TooLarge {
         /// What key and value would take.
@@ -110,8 +117,8 @@ pub struct Shard {
     limits: ShardLimits,
     tables: Tables,
     slab: Slab,
-    /// Values, by when they were last read or written.
-    recency: List,
+    /// Values, by when they are to go.
+    order: Order,
     /// Tombstones, by when they came here. That is nearly the order of their versions; where it is
     /// not, an old one waits behind a younger one, no longer than the greatest age again.
     tombstones: List,
@@ -132,8 +139,8 @@ impl Shard {
         Self {
             tables: Tables::new(hash_seed),
             slab: Slab::new(limits.memory_bytes_max),
+            order: Order::new(limits.eviction, limits.memory_bytes_max),
             limits,
-            recency: List::new(),
             tombstones: List::new(),
             expired_up_to: ScanCursor::START,
             item_count: 0,
@@ -153,7 +160,7 @@ impl Shard {
             return None;
         };
         self.hits += 1;
-        self.recency.renew(&mut self.slab, index);
+        self.order.renew(&mut self.slab, index);
         match self.slab.record(index).content() {
             ItemContent::Value { bytes, .. } => Some(bytes),
             ItemContent::Deleted => None,
@@ -228,12 +235,9 @@ impl Shard {
             return too_large;
         }
         self.tables.observe(partition, version);
-        match found.filter(|index| self.slab.fits(*index, record_bytes)) {
-            Some(index) => self.overwrite(index, item),
-            None => self.place(item, record_bytes, hash, found),
-        }
+        let applied = self.write(item, record_bytes, hash, found);
         self.drop_excess_tombstones();
-        Applied::Newer
+        applied
     }
 
     /// Whether a change to the entry in a slot wins over what is there.
@@ -256,7 +260,6 @@ impl Shard {
         if before != after {
             self.count_out(item.partition, before);
             self.count_in(item.partition, after);
-            self.drop_excess_items();
         }
     }
 
@@ -277,7 +280,8 @@ impl Shard {
             // It goes first, so that there is room for what is less.
             let hash = self.tables.hash(&key);
             self.remove(index);
-            self.place(tombstone, record_bytes, hash, None);
+            // Without room for what is less than it was there is none for a tombstone.
+            let _ = self.place(tombstone, record_bytes, hash, None);
         }
         self.drop_excess_tombstones();
     }
@@ -453,7 +457,7 @@ impl Shard {
     /// The memory taken from the allocator: tables, and the regions in which keys and values lie,
     /// whether all of them is used or not.
     pub fn memory_bytes(&self) -> usize {
-        self.tables.memory_bytes() + self.slab.memory_bytes()
+        self.tables.memory_bytes() + self.slab.memory_bytes() + self.order.memory_bytes()
     }
 
     /// What it may keep.

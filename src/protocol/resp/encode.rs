@@ -75,7 +75,7 @@ pub fn encode_refusal(refusal: &Refusal, out: &mut Vec<u8>) {
         | Refusal::Unknown => ("ERR", refusal.to_string()),
         // The code is the first word of its text.
         Refusal::Moved { slot, address } => ("MOVED", format!("{slot} {address}")),
-        Refusal::NoMemory { .. } => ("OOM", refusal.to_string()),
+        Refusal::OutOfMemory | Refusal::NoMemory { .. } => ("OOM", refusal.to_string()),
         Refusal::NoPrimary { .. } | Refusal::TooManyWaiting { .. } => ("CLUSTERDOWN", refusal.to_string()),
         Refusal::Incomplete { .. } => ("TRYAGAIN", refusal.to_string()),
     };
@@ -203,6 +203,7 @@ mod tests {
                 "ERR key and value have 9 bytes, the limit is 8",
             ),
             (Refusal::LineTooLong { bytes_max: 80 }, "ERR line is longer than the limit of 80 bytes"),
+            (Refusal::OutOfMemory, "OOM command not allowed when used memory > 'maxmemory'."),
             (
                 Refusal::NoMemory { bytes: 9, bytes_max: 8 },
                 "OOM entry of 9 bytes does not fit the memory of a shard, 8 bytes",

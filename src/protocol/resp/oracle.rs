@@ -134,6 +134,7 @@ fn refusals() -> impl Strategy<Value = Refusal> {
         Refusal::Usage { usage: "SET <key> <value>" },
         Refusal::EntryTooLarge { bytes: 9, bytes_max: 8 },
         Refusal::LineTooLong { bytes_max: 80 },
+        Refusal::OutOfMemory,
         Refusal::NoMemory { bytes: 9, bytes_max: 8 },
         Refusal::NoPrimary { partition: 7, waited_ms: 2_000 },
         Refusal::TooManyWaiting { waiting: 5 },

@@ -148,6 +148,7 @@ mod tests {
             (Refusal::UnknownCommand { name: "X".to_owned() }, "Unknown command: X"),
             (Refusal::EntryTooLarge { bytes: 9, bytes_max: 8 }, "key and value have 9 bytes, the limit is 8"),
             (Refusal::LineTooLong { bytes_max: 80 }, "line is longer than the limit of 80 bytes"),
+            (Refusal::OutOfMemory, "command not allowed when used memory > 'maxmemory'."),
             (
                 Refusal::NoMemory { bytes: 9, bytes_max: 8 },
                 "entry of 9 bytes does not fit the memory of a shard, 8 bytes",

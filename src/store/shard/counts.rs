@@ -11,7 +11,7 @@ impl Shard {
             self.tombstones.push(&mut self.slab, index);
             self.tombstone_bytes += self.slab.entry_bytes(index);
         } else {
-            self.recency.push(&mut self.slab, index);
+            self.order.add(&mut self.slab, index);
         }
     }
 
@@ -21,7 +21,7 @@ impl Shard {
             self.tombstones.unlink(&mut self.slab, index);
             self.tombstone_bytes -= self.slab.entry_bytes(index);
         } else {
-            self.recency.unlink(&mut self.slab, index);
+            self.order.remove(&mut self.slab, index);
         }
     }
 

@@ -195,7 +195,7 @@ impl Bench {
                 match self.shard.apply(name.0, &change, now) {
                     Applied::Newer => assert!(self.model.apply(name, *version, content)),
                     Applied::Stale => assert!(!self.model.apply(name, *version, content)),
-                    Applied::TooLarge { .. } => panic!("no value here is too large"),
+                    Applied::NoRoom | Applied::TooLarge { .. } => panic!("no value here is too large"),
                 }
                 self.evict(name);
             }
@@ -269,7 +269,7 @@ impl Bench {
 
     fn check(&self) {
         let (shard, model) = (&self.shard, &self.model);
-        assert_eq!(shard.names(&shard.recency), model.recency);
+        assert_eq!(shard.names(shard.recency()), model.recency);
         assert_eq!(shard.names(&shard.tombstones), model.tombstones);
         assert_eq!(shard.stats().evictions, model.evictions);
         for partition in PARTITIONS.map(|number| Partition::new(number).unwrap()) {
@@ -331,8 +331,15 @@ impl Shard {
         items.filter(is_there).map(name).collect()
     }
 
+    fn recency(&self) -> &List {
+        match &self.order {
+            Order::Lru(lru) => &lru.list,
+            Order::Lfu(_) | Order::Ttl(_) | Order::None(_) => panic!("the model is one of lru"),
+        }
+    }
+
     fn values(&self) -> usize {
-        self.names(&self.recency).len()
+        self.names(self.recency()).len()
     }
 
     fn state(&self) -> BTreeMap<Name, (Version, Content)> {

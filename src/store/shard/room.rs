@@ -2,11 +2,12 @@
 //!
 //! Room for an entry is made before it is written, in this order: what flushes and drops have left is
 //! cleared away; records are moved together, so that a page is free for another use; a region is given
-//! back where there is more than the limit; then the entry that has not been used for longest goes. So
+//! back where there is more than the limit; then the entry goes that the policy names. So
 //! nothing is evicted as long as there is a page to gain, and the limits hold after every change.
 
 use crate::store::Applied;
 use crate::store::Item;
+use crate::store::ItemContent;
 use crate::store::Shard;
 use crate::store::arena;
 use crate::store::record;
@@ -25,7 +26,11 @@ impl Shard {
         let arena = self.slab.arena();
         // The usual region, which its table needs too.
         let region_bytes = arena.growth_bytes(1) + arena::SPAN_OVERHEAD_BYTES;
-        let bytes_max = match self.limits.memory_bytes_max.checked_sub(EMPTY_BYTES + region_bytes) {
+        let bytes_max = match self
+            .limits
+            .memory_bytes_max
+            .checked_sub(EMPTY_BYTES + self.order.memory_bytes() + region_bytes)
+        {
             Some(left) => {
                 let slices = left.saturating_sub(arena::SPAN_OVERHEAD_BYTES) / size_class::SLICE;
                 let in_own_region = (slices * size_class::SLICE).saturating_sub(size_class::HEADER);
@@ -37,25 +42,77 @@ impl Shard {
         (bytes > bytes_max).then_some(Applied::TooLarge { bytes, bytes_max })
     }
 
+    /// Writes an entry that wins over the one that its key has, if there is one.
+    pub(super) fn write(
+        &mut self,
+        item: Item<'_>,
+        record_bytes: usize,
+        hash: Hash,
+        former: Option<u32>,
+    ) -> Applied {
+        let is_value = |content: ItemContent<'_>| content != ItemContent::Deleted;
+        let had_value = former.is_some_and(|index| is_value(self.slab.record(index).content()));
+        if is_value(item.content) && !had_value && !self.make_room_for_value() {
+            return Applied::NoRoom;
+        }
+        // It may have moved, or gone.
+        let former = self.tables.find(&self.slab, item.partition, item.key, hash);
+        if let Some(index) = former.filter(|index| self.slab.fits(*index, record_bytes)) {
+            self.overwrite(index, item);
+            return Applied::Newer;
+        }
+        let applied = self.place(item, record_bytes, hash, former);
+        if let (Applied::NoRoom, false, Some(former)) = (applied, is_value(item.content), former) {
+            // A delete is never refused: it makes the room for its tombstone itself, or leaves none.
+            self.remove(former);
+            let _ = self.place(item, record_bytes, hash, None);
+            return Applied::Newer;
+        }
+        applied
+    }
+
+    /// Drops values until one more is allowed; false: that may not be.
+    fn make_room_for_value(&mut self) -> bool {
+        let items_max = self.limits.items_max.unwrap_or(usize::MAX).max(1);
+        while self.item_count >= items_max {
+            if self.has_remains() {
+                self.clear_some(CLEAR_STEPS);
+                continue;
+            }
+            let Some(next) = self.order.next_to_go(&mut self.slab) else { return false };
+            self.drop_entry(next);
+        }
+        true
+    }
+
     /// Writes an entry to a slot that is found for it, in place of the one that its key has.
-    pub(super) fn place(&mut self, item: Item<'_>, record_bytes: usize, hash: Hash, former: Option<u32>) {
+    pub(super) fn place(
+        &mut self,
+        item: Item<'_>,
+        record_bytes: usize,
+        hash: Hash,
+        former: Option<u32>,
+    ) -> Applied {
         let is_value = |record: Record<'_>| !record.is_tombstone() && !self.is_hidden(record);
         let had_value = former.is_some_and(|index| is_value(self.slab.record(index)));
         let index = loop {
             // Each may have a span more.
             if self.memory_bytes() + 2 * arena::SPAN_OVERHEAD_BYTES > self.limits.memory_bytes_max {
-                self.make_room();
+                if !self.make_room() {
+                    return Applied::NoRoom;
+                }
             } else if !self.tables.reserve(&mut self.slab, item.partition, hash) {
-                match self.may_grow(1) {
-                    true => _ = self.slab.arena_mut().add_region(),
-                    false => self.make_room(),
+                if self.may_grow(1) {
+                    self.slab.arena_mut().add_region();
+                } else if !self.make_room() {
+                    return Applied::NoRoom;
                 }
             } else if let Some(index) = self.slab.insert(item, record_bytes) {
                 break index;
             } else if self.may_grow(record_bytes) {
                 break self.slab.insert_in_new_memory(item, record_bytes);
-            } else {
-                self.make_room();
+            } else if !self.make_room() {
+                return Applied::NoRoom;
             }
         };
         // Only now: to make room it may have moved, or gone, which is no eviction then.
@@ -70,7 +127,7 @@ impl Shard {
         }
         self.link(index);
         self.count_in(item.partition, Kind::of(item.content));
-        self.drop_excess_items();
+        Applied::Newer
     }
 
     /// Whether memory may be added for a span of that length.
@@ -79,22 +136,22 @@ impl Shard {
         self.slab.can_grow() && grown_bytes <= self.limits.memory_bytes_max
     }
 
-    /// Gets a step nearer to room for an entry.
-    fn make_room(&mut self) {
+    /// Gets a step nearer to room for an entry; false: nothing may go.
+    fn make_room(&mut self) -> bool {
         if self.has_remains() {
             self.clear_some(CLEAR_STEPS);
-            return;
+            return true;
         }
         if let Some(slots) = self.slab.emptiest_page() {
             slots.into_iter().for_each(|index| self.move_record(index));
-            return;
+            return true;
         }
         let bytes = self.memory_bytes() + 2 * arena::SPAN_OVERHEAD_BYTES;
         if bytes > self.limits.memory_bytes_max && self.slab.give_back_region() {
-            return;
+            return true;
         }
-        let oldest = self.recency.oldest().or(self.tombstones.oldest());
-        self.drop_entry(oldest.expect("what is not too large fits when it is alone"));
+        let next = self.order.next_to_go(&mut self.slab).or(self.tombstones.oldest());
+        next.inspect(|index| self.drop_entry(*index)).is_some()
     }
 
     fn move_record(&mut self, from: u32) {
@@ -102,20 +159,7 @@ impl Shard {
         self.tables.rename(&mut self.slab, from, to);
         match self.slab.record(to).is_tombstone() {
             true => self.tombstones.follow(&mut self.slab, to),
-            false => self.recency.follow(&mut self.slab, to),
-        }
-    }
-
-    /// Drops values until there are no more than allowed, but for the one just written.
-    pub(super) fn drop_excess_items(&mut self) {
-        let items_max = self.limits.items_max.unwrap_or(usize::MAX).max(1);
-        while self.item_count > items_max {
-            if self.has_remains() {
-                self.clear_some(CLEAR_STEPS);
-                continue;
-            }
-            let oldest = self.recency.oldest();
-            self.drop_entry(oldest.expect("values that are counted are in their list"));
+            false => self.order.follow(&mut self.slab, from, to),
         }
     }
 
