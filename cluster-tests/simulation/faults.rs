@@ -185,6 +185,7 @@ impl Faults {
                 let ms = self.rng.random_range(-2_000..2_000);
                 info!(node, ms, "FAULT clock jumps");
                 sim::jump(cluster.hosts[node].port, ms);
+                cluster.shared.model.borrow_mut().have_clocks_jumped = true;
             }
             94..100 => {
                 let latency = Duration::from_millis(self.rng.random_range(20..600));
