@@ -25,6 +25,7 @@ main() {
     refuses_a_second_one
     survives_a_kill
     stops_pauses_and_adds
+    removes_and_forgets
     watches
     demonstrates_failover
     goes_down
@@ -91,6 +92,19 @@ stops_pauses_and_adds() {
     expect 0 "n1 goes on" cluster resume 1
     eventually "n1 .* running +alive"
     expect 0 "n4 has joined" cluster add
+    eventually "4 of 4 nodes answer, all agree, all copies in place"
+}
+
+removes_and_forgets() {
+    expect 0 "n5 has joined" cluster add
+    expect 1 "n5 runs" cluster forget 5
+    expect 0 "n5 has left for good" cluster remove 5
+    eventually "4 of 4 nodes answer, all agree, all copies in place"
+    expect 1 "there is no node 5" cluster start 5
+    expect 0 "n6 has joined" cluster add
+    expect 0 "n6 .* is killed" cluster kill 6
+    eventually "n6 +- .* killed +dead"
+    expect 0 "n6 is forgotten; 3 of 3 other nodes" cluster forget 6
     eventually "4 of 4 nodes answer, all agree, all copies in place"
 }
 

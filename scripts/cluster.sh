@@ -44,6 +44,8 @@ Usage: scripts/cluster.sh <command>
   resume N          SIGCONT
   start N           start a node that was killed or stopped
   add               one more node joins
+  remove N          the node leaves for good: its keys move to the others, then it ends
+  forget N          a node that was killed or stopped is taken out for good
   logs N [-f]       what a node has logged; -f: and goes on logging
 
   down              stop all nodes
@@ -223,7 +225,8 @@ command_add() {
     expect_no_arguments add "$@"
     require_up
     lock_run_folder
-    number=$(($(node_names | wc -l) + 1))
+    # Counting those that were taken out: no name is given twice.
+    number=$(($(printf '%s\n' "$run"/nodes/n*/ | wc -l) + 1))
     ((number <= nodes_max)) || fail "there are already $nodes_max nodes, which is enough for one machine"
     port=$(($(setting base_port) + number - 1))
     check_ports "$port"
@@ -246,6 +249,30 @@ join_cluster() {
     start_process "$1"
     say "Starting $1 ..."
     wait_for_agreement 20
+}
+
+# For good, so that all that it has moves to the others first.
+command_remove() {
+    local name started=$EPOCHREALTIME
+    choose_node remove "$@"
+    require_running "$name"
+    say "$name leaves ..."
+    "$(setting binary)" leave --admin "$(admin_address "$name")" || fail "$name has not left"
+    note_end "$name" left
+    : >"$run/nodes/$name/gone"
+    say "$name has left for good after $(seconds_since "$started") s: $(cli status)"
+}
+
+command_forget() {
+    local name asked
+    choose_node forget "$@"
+    [[ -z $(process_id "$name") ]] || fail "$name runs (it is $(process_state "$name"))" \
+        "$(cli remove "$name") takes it out, or $(cli kill "$name") first"
+    asked=$(running_nodes | head -n 1)
+    [[ -n $asked ]] || fail "no node runs that could forget $name"
+    "$(setting binary)" forget "$name" --admin "$(admin_address "$asked")" || fail "$name is not forgotten"
+    note_action "$name" forgotten
+    : >"$run/nodes/$name/gone"
 }
 
 command_logs() {
@@ -271,7 +298,7 @@ main() {
     trap 'exit 143' TERM HUP
     trap finish EXIT
     case $command in
-        up | down | status | watch | demo | kill | stop | pause | resume | start | add | logs)
+        up | down | status | watch | demo | kill | stop | pause | resume | start | add | remove | forget | logs)
             "command_$command" "$@" ;;
         help | -h | --help) usage ;;
         *) wrong_arguments "there is no command $command" ;;

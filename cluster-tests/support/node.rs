@@ -12,6 +12,7 @@ use std::process::Stdio;
 use std::sync::atomic::AtomicU32;
 use std::sync::atomic::Ordering;
 
+use cachegopher::client::admin::AdminClient;
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 
@@ -102,7 +103,10 @@ impl Node {
         }
         command.args(["serve", "--name", &plan.name, "--cluster", &plan.cluster]);
         match &plan.namespace {
-            Some(_) => command.args(["--bind", "0.0.0.0", "--announce-host", &plan.peer.ip().to_string()]),
+            Some(_) => {
+                let host = plan.peer.ip().to_string();
+                command.args(["--bind", "0.0.0.0", "--admin-bind", "0.0.0.0", "--announce-host", &host])
+            }
             None => command.args(["--bind", &plan.peer.ip().to_string()]),
         };
         command.args(["--port", &plan.client.port().to_string()]);
@@ -115,6 +119,15 @@ impl Node {
         let log = File::options().append(true).create(true).open(&self.log).unwrap();
         command.stdin(Stdio::null()).stdout(log.try_clone().unwrap()).stderr(log);
         self.process = Some(command.spawn().unwrap());
+    }
+
+    /// Where it is administered, asked as the command line does it.
+    pub async fn admin(&self, path_and_query: &str) -> Result<serde_json::Value, String> {
+        let address = SocketAddr::new(self.plan.client.ip(), self.plan.client.port() - 1_000).to_string();
+        let asked = path_and_query.to_owned();
+        // It must not hold up the clients of the test.
+        let answer = tokio::task::spawn_blocking(move || AdminClient::new(&address).post(&asked)).await;
+        answer.unwrap().map_err(|error| error.to_string())
     }
 
     /// Its process id.

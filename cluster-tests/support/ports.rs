@@ -16,6 +16,8 @@ const CLIENT_FIRST: u16 = 21_000;
 const PEER_FIRST: u16 = 23_000;
 /// As the node has it: where cluster-aware clients are served.
 pub const REDIRECT_OFFSET: u16 = 1_000;
+/// As the node has it: where it is administered.
+const ADMIN_OFFSET: u16 = 1_000;
 
 /// The ports of a node, ours until this is dropped.
 #[derive(Debug)]
@@ -37,7 +39,7 @@ impl Ports {
         let name = SocketAddr::from_abstract_name(format!("cachegopher-test-{number}")).ok()?;
         let claim = UnixListener::bind_addr(&name).ok()?;
         let (client, peer) = (CLIENT_FIRST + number, PEER_FIRST + number);
-        for port in [client, client + REDIRECT_OFFSET, peer] {
+        for port in [client, client + REDIRECT_OFFSET, client - ADMIN_OFFSET, peer] {
             TcpListener::bind((Ipv4Addr::LOCALHOST, port)).ok()?;
         }
         UdpSocket::bind((Ipv4Addr::LOCALHOST, peer)).ok()?;

@@ -26,7 +26,7 @@ probe() {
 check_ports() {
     local port taken lines=() ports=() deadline=$((SECONDS + 65))
     for port in "$@"; do
-        ports+=("$port" $((port + 1000)) $((port - 10000)))
+        ports+=("$port" $((port + 1000)) $((port - 1000)) $((port - 10000)))
     done
     while ! taken=$(probe ports "${ports[@]}" 2>/dev/null); do
         is_released_soon "$taken" && ((SECONDS < deadline)) || break

@@ -5,7 +5,7 @@
 #   cluster            there while a cluster is up: name, base port, binaries
 #   flags              a line per extra flag of every node
 #   actions            what this script did to nodes, in the form of a log
-#   nodes/n1/          port, process, ended, log
+#   nodes/n1/          port, process, ended, log; gone if it was taken out for good
 # shellcheck shell=bash
 
 require_folder() {
@@ -74,7 +74,7 @@ create_node() {
 node_names() {
     local folder
     for folder in "$run"/nodes/n*/; do
-        [[ ! -e $folder/port ]] || basename "$folder"
+        [[ ! -e $folder/port || -e $folder/gone ]] || basename "$folder"
     done | sort -V
 }
 
@@ -88,7 +88,7 @@ running_nodes() {
 # The name of the node that the user means by 2 or n2.
 node_name() {
     local name=n${1#n}
-    [[ $name =~ ^n[0-9]+$ && -e $run/nodes/$name/port ]] ||
+    [[ $name =~ ^n[0-9]+$ && -e $run/nodes/$name/port && ! -e $run/nodes/$name/gone ]] ||
         fail "there is no node $1" "there are: $(node_names | tr '\n' ' ')"
     say "$name"
 }
@@ -107,6 +107,10 @@ client_port() {
 
 peer_port() {
     say $(($(client_port "$1") - 10000))
+}
+
+admin_address() {
+    say "127.0.0.1:$(($(client_port "$1") - 1000))"
 }
 
 # node_list NAME...: as cluster-probe wants them.

@@ -47,6 +47,7 @@
 //!
 //! `typed` (on by default): values of any type that `serde` knows, see [`Client::set_as`].
 
+pub mod admin;
 mod api;
 mod call;
 mod connection;

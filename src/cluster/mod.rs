@@ -6,6 +6,7 @@ pub mod peer;
 pub mod placement;
 pub mod planted;
 pub mod record;
+pub mod removal;
 pub mod replication;
 pub mod ring;
 #[cfg(test)]

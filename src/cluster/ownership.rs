@@ -16,8 +16,10 @@ use crate::store::PartitionSet;
 pub enum Standing {
     /// It answers.
     Live,
-    /// It answers and gives its roles away.
+    /// It answers and gives its roles away, and may be back soon.
     Leaving,
+    /// It answers and gives its roles and copies away: it does not come back.
+    Retiring,
     /// It is dead, but so recently that its copies are not yet rebuilt elsewhere.
     Missing,
     /// It is dead; its copies are rebuilt elsewhere.
@@ -28,7 +30,7 @@ impl Standing {
     /// Whether it can serve.
     pub fn is_up(self) -> bool {
         match self {
-            Standing::Live | Standing::Leaving => true,
+            Standing::Live | Standing::Leaving | Standing::Retiring => true,
             Standing::Missing | Standing::Dead => false,
         }
     }
@@ -101,13 +103,14 @@ fn roles(ring: &Ring, claims: &[Claim], copies: usize, partition: Partition) -> 
     let list: Vec<NodeIndex> = ring.preference(partition).collect();
 
     let staying = list.iter().find(|node| standing(node) == Standing::Live && is_synced(node)).copied();
-    let leaving = list.iter().find(|node| standing(node) == Standing::Leaving && is_synced(node)).copied();
+    let is_going = |node: &NodeIndex| matches!(standing(node), Standing::Leaving | Standing::Retiring);
+    let leaving = list.iter().find(|node| is_going(node) && is_synced(node)).copied();
 
     // A copy that is missing or about to leave counts as one for a while, unless nothing else is left.
     let counts = |node: &NodeIndex| match standing(node) {
         Standing::Live => true,
         Standing::Leaving | Standing::Missing => staying.is_some(),
-        Standing::Dead => false,
+        Standing::Retiring | Standing::Dead => false,
     };
     let is_live = |node: &NodeIndex| standing(node) == Standing::Live;
     let wanted: Vec<NodeIndex> =
@@ -120,7 +123,7 @@ fn roles(ring: &Ring, claims: &[Claim], copies: usize, partition: Partition) -> 
             synced_live <= copies || wanted.contains(node)
         }
         Standing::Live => wanted.contains(node),
-        Standing::Leaving => is_synced(node),
+        Standing::Leaving | Standing::Retiring => is_synced(node),
         Standing::Missing | Standing::Dead => false,
     };
     let holders: Vec<NodeIndex> = list.iter().filter(|node| is_needed(node)).copied().collect();

@@ -18,6 +18,7 @@ use crate::cluster::placement::HandOver;
 use crate::cluster::placement::PullId;
 use crate::cluster::record::Departed;
 use crate::cluster::record::Record;
+use crate::cluster::removal::Removal;
 use crate::cluster::replication::StreamStart;
 use crate::command::Codec;
 use crate::command::KeyCommand;
@@ -106,6 +107,13 @@ pub enum Request {
         /// Which.
         partitions: PartitionSet,
     },
+    /// Nodes are no members any more.
+    Remove {
+        /// Named by the answer.
+        id: u64,
+        /// Which.
+        removals: Vec<Removal>,
+    },
 }
 
 /// What the node that accepted says.
@@ -170,6 +178,11 @@ pub enum Response {
         /// The key; none: there is none.
         key: Option<Blob>,
     },
+    /// The answer to [`Request::Remove`].
+    Removed {
+        /// Of the request.
+        id: u64,
+    },
 }
 
 /// Who dials, and why.
@@ -218,6 +231,9 @@ pub enum LinkRefusal {
     /// The dialling node has the same name as the one that it reached.
     #[error("the node there has the same name")]
     SameName,
+    /// The dialling node is no member any more.
+    #[error("this node was removed from the cluster")]
+    Removed,
 }
 
 /// Something in the stream from one node to another.
@@ -375,6 +391,7 @@ mod tests {
             redirect_port: 32_337,
             weight: 100,
             is_leaving: false,
+            is_retiring: false,
             synced: PartitionSet::new(),
         }
     }
@@ -432,6 +449,14 @@ mod tests {
             Request::AwaitLease { id: 6, key: Blob(key()) },
             Request::Choose { id: 7 },
             Request::Offer { partitions: set },
+            Request::Remove {
+                id: 6,
+                removals: vec![Removal {
+                    node: NodeId::from_raw(1),
+                    until: Generation::from_raw(2),
+                    at: Timestamp::from_millis(3),
+                }],
+            },
         ]
     }
 
@@ -447,6 +472,7 @@ mod tests {
             Response::Refused(LinkRefusal::OtherVersion { version: 2 }),
             Response::Refused(LinkRefusal::OtherNode),
             Response::Refused(LinkRefusal::SameName),
+            Response::Refused(LinkRefusal::Removed),
             Response::Forwarded {
                 id: 1,
                 outcomes: vec![Outcome::Reply { end: 3 }, Outcome::Moved],
@@ -459,6 +485,7 @@ mod tests {
             Response::Sized { id: 5, keys: 9, expiring: 1 },
             Response::LeaseOver { id: 6, is_full: false },
             Response::Chosen { id: 7, key: Some(Blob(key())) },
+            Response::Removed { id: 6 },
         ]
     }
 
@@ -469,18 +496,19 @@ mod tests {
     #[test]
     fn frames_are_byte_for_byte_as_the_specification_shows_them() {
         let spec = include_str!("../../proto-spec/peer.md");
-        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _] = &requests()[..] else {
-            panic!("twelve requests")
+        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _, remove] = &requests()[..] else {
+            panic!("thirteen requests")
         };
         let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
-        let [_, refused, version, _, _, forwarded, applied, scanned, _, sized, over, chosen] =
+        let [_, refused, version, _, _, _, forwarded, applied, scanned, _, sized, over, chosen, removed] =
             &responses()[..]
         else {
-            panic!("twelve responses")
+            panic!("fourteen responses")
         };
-        let frames = [forward, &stream, pull, scan, flush, size, lease, choose].map(encode).into_iter();
         let frames =
-            frames.chain([refused, version, forwarded, applied, scanned, sized, over, chosen].map(encode));
+            [forward, &stream, pull, scan, flush, size, lease, choose, remove].map(encode).into_iter();
+        let frames = frames
+            .chain([refused, version, forwarded, applied, scanned, sized, over, chosen, removed].map(encode));
         let lines = frames.map(|frame| format!("`{}`", hex(&frame)));
         let missing: Vec<String> = lines.filter(|line| !spec.contains(line)).collect();
         assert!(missing.is_empty(), "proto-spec/peer.md does not show:\n{}", missing.join("\n"));

@@ -9,6 +9,7 @@ use bincode::Encode;
 use crate::cluster::membership::Generation;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
+use crate::cluster::ownership::Standing;
 use crate::store::PartitionSet;
 
 /// Longest name of a node and longest host that it announces, in bytes: a record must fit a packet.
@@ -35,6 +36,8 @@ pub struct Record {
     pub weight: u16,
     /// It is about to leave: it takes no roles and gives away those it has.
     pub is_leaving: bool,
+    /// It leaves for good: its copies are rebuilt elsewhere before it goes.
+    pub is_retiring: bool,
     /// The partitions of which it has everything.
     pub synced: PartitionSet,
 }
@@ -60,6 +63,15 @@ impl Record {
     /// last colon.
     pub fn redirect_address(&self) -> String {
         format!("{}:{}", self.host, self.redirect_port)
+    }
+
+    /// How a live node counts that says this.
+    pub fn standing(&self) -> Standing {
+        match (self.is_retiring, self.is_leaving) {
+            (true, _) => Standing::Retiring,
+            (false, true) => Standing::Leaving,
+            (false, false) => Standing::Live,
+        }
     }
 
     /// The client address that it announces.

@@ -485,6 +485,7 @@ mod tests {
                 redirect_port: 2,
                 weight: WEIGHT_ONE,
                 is_leaving: false,
+                is_retiring: false,
                 synced: (*synced).clone(),
             };
             Member { identity, liveness: Liveness::Alive, record: Arc::new(record) }

@@ -268,6 +268,7 @@ mod tests {
                 redirect_port: 32_337,
                 weight: WEIGHT_ONE,
                 is_leaving: false,
+                is_retiring: false,
                 synced: PartitionSet::full(),
             };
             Member { identity, liveness: *liveness, record: Arc::new(record) }

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::PoisonError;
 use std::sync::RwLock;
+use std::sync::RwLockReadGuard;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -11,6 +13,7 @@ use ractor::ActorRef;
 use tokio::sync::watch;
 
 use crate::cluster::membership::ClusterId;
+use crate::cluster::removal::Removals;
 use crate::cluster::view::View;
 use crate::node::clients::Clients;
 use crate::node::clock::Clocks;
@@ -135,8 +138,21 @@ pub struct Context {
     pub hang_up: watch::Sender<HangUp>,
     /// The latest version that this node knows of anybody to have given.
     pub latest: AtomicU64,
+    /// Nodes that are no members any more.
+    pub removals: RwLock<Removals>,
+    /// Why the node is to end, once it is.
+    pub ending: watch::Sender<Option<Ending>>,
     /// Where the node is reached once it listens.
     pub addresses: OnceLock<crate::node::Addresses>,
+}
+
+/// Why a node ends that has not failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It has left the cluster for good: it only has to say good-bye.
+    Left,
+    /// The others have removed it: it has nobody to hand anything to.
+    Removed,
 }
 
 /// Why connections have to end. They know how many stalls of the process there were when they began:
@@ -153,6 +169,20 @@ pub struct HangUp {
 }
 
 impl Context {
+    /// Nodes that are no members any more.
+    pub fn removals(&self) -> RwLockReadGuard<'_, Removals> {
+        self.removals.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The node is to end. The first reason counts.
+    pub fn end(&self, ending: Ending) -> bool {
+        self.ending.send_if_modified(|known| {
+            let is_first = known.is_none();
+            known.get_or_insert(ending);
+            is_first
+        })
+    }
+
     /// The present view.
     pub fn current_view(&self) -> Arc<View> {
         Arc::clone(&self.view.borrow())

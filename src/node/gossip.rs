@@ -33,6 +33,7 @@ use crate::node::link;
 use crate::node::net;
 use crate::node::net::UdpSocket;
 use crate::node::placement;
+use crate::node::removal;
 use crate::node::replication_sender::hello;
 use crate::time::Moment;
 
@@ -242,7 +243,10 @@ async fn check(context: Arc<Context>, identity: Identity) {
             context.gossip.cast(Message::PeerAnswered(identity));
         }
         Ok(_) => {}
-        Err(error) => debug!(peer = %identity, %error, "suspect does not answer"),
+        Err(error) => {
+            debug!(peer = %identity, %error, "suspect does not answer");
+            removal::heed(&context, &error);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use crate::node::link;
 use crate::node::link::PeerError;
 use crate::node::net;
 use crate::node::placement;
+use crate::node::removal;
 use crate::node::replication_sender::hello;
 
 /// How often the seeds are asked while the node is alone.
@@ -72,6 +73,7 @@ async fn ask_all(context: &Arc<Context>) {
         };
         for address in addresses {
             if let Err(error) = ask(context, address).await {
+                removal::heed(context, &error);
                 match error {
                     PeerError::Refused(refusal) => warn!(seed, %address, %refusal, "seed refused"),
                     error => debug!(seed, %address, %error, "seed does not answer"),

@@ -75,7 +75,9 @@ impl PeerError {
             PeerError::Io(error) => error.kind() == io::ErrorKind::ConnectionRefused,
             // Somebody else has taken its address.
             PeerError::Refused(LinkRefusal::OtherCluster | LinkRefusal::OtherNode) => true,
-            PeerError::Refused(LinkRefusal::OtherVersion { .. } | LinkRefusal::SameName) => false,
+            PeerError::Refused(
+                LinkRefusal::OtherVersion { .. } | LinkRefusal::SameName | LinkRefusal::Removed,
+            ) => false,
             PeerError::TimedOut(_) | PeerError::Frame(_) | PeerError::Closed | PeerError::Unexpected => false,
         }
     }
@@ -159,6 +161,7 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
             | Response::Sized { .. }
             | Response::LeaseOver { .. }
             | Response::Chosen { .. }
+            | Response::Removed { .. }
             | Response::Flushed { .. } => Err(PeerError::Unexpected),
         }
     };
@@ -289,6 +292,7 @@ impl LinkReader {
                 | Response::Sized { id, .. }
                 | Response::LeaseOver { id, .. }
                 | Response::Chosen { id, .. }
+                | Response::Removed { id }
                 | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };

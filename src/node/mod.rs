@@ -16,6 +16,7 @@
 //! Without placement or membership a node would be a danger to the others, so it ends, and the others
 //! replace it. The listeners only hold a task that accepts; they too are started again.
 
+mod admin;
 mod at_once;
 mod buffers;
 mod chance;
@@ -39,6 +40,7 @@ mod peers;
 mod placement;
 mod process;
 mod redirect;
+mod removal;
 mod replication_receiver;
 mod replication_sender;
 mod report;
@@ -75,11 +77,14 @@ use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::placement::Placement;
 use crate::cluster::record::Record;
+use crate::cluster::removal::Removal;
+use crate::node::admin::Admin;
 use crate::node::clock::Clocks;
 use crate::node::clock::Pulse;
 use crate::node::config::Tuning;
 use crate::node::context::Context;
 use crate::node::context::Door;
+pub use crate::node::context::Ending;
 use crate::node::context::HangUp;
 use crate::node::listener::Port;
 use crate::node::peers::Peers;
@@ -147,6 +152,7 @@ pub struct Node {
     failed: oneshot::Receiver<&'static str>,
     joining: tokio::task::JoinHandle<()>,
     ticking: tokio::task::JoinHandle<()>,
+    admin: Option<Admin>,
 }
 
 impl Node {
@@ -164,6 +170,10 @@ impl Node {
             (Port::Peer, listen("peer port", at(settings.peer_port)).await?),
         ]);
         let gossip_socket = open_gossip(at(settings.peer_port)).await?;
+        let admin_listener = match settings.admin_port {
+            Some(port) => Some(listen("admin port", SocketAddr::new(settings.admin_bind, port)).await?),
+            None => None,
+        };
         let peer_addr = announced(&settings).await?;
         let clocks = Clocks::start(settings.peer_port);
         let identity = Identity {
@@ -194,6 +204,8 @@ impl Node {
             shutdown: Default::default(),
             hang_up: watch::Sender::new(HangUp::default()),
             latest: Default::default(),
+            removals: Default::default(),
+            ending: Default::default(),
             addresses: OnceLock::from(Addresses { client, redirect, peer: peer_addr }),
             settings,
         });
@@ -221,7 +233,8 @@ impl Node {
         }
         let joining = tokio::spawn(join::run(Arc::clone(&context)));
         let ticking = tokio::spawn(clients::tick_forever(Arc::clone(&context)));
-        Ok(Self { context, supervisor, failed, joining, ticking })
+        let admin = admin_listener.map(|listener| Admin::start(Arc::clone(&context), listener));
+        Ok(Self { context, supervisor, failed, joining, ticking, admin })
     }
 
     /// Where the node is reached.
@@ -244,6 +257,18 @@ impl Node {
         sim::Probe::new(&self.context)
     }
 
+    /// Returns when the node is to end though nothing has failed.
+    pub fn ending(&self) -> impl Future<Output = Ending> + use<> {
+        let mut ending = self.context.ending.subscribe();
+        async move {
+            match ending.wait_for(Option::is_some).await.map(|ending| *ending) {
+                Ok(Some(ending)) => ending,
+                // The node has gone, and with it whoever could have said something.
+                Ok(None) | Err(_) => std::future::pending().await,
+            }
+        }
+    }
+
     /// Returns when a part has failed without which the node cannot go on.
     pub async fn failure(&mut self) -> NodeError {
         NodeError::Failed((&mut self.failed).await.unwrap_or("supervisor"))
@@ -253,7 +278,7 @@ impl Node {
     pub async fn stop(self) {
         info!("node stops, handing over");
         let (done, left) = oneshot::channel();
-        self.context.placement.cast(placement::Message::Leave(done));
+        self.context.placement.cast(placement::Message::Leave { is_for_good: false, done });
         if tokio::time::timeout(LEAVE_WAIT_MAX, left).await.is_err() {
             warn!(waited_ms = LEAVE_WAIT_MAX.as_millis(), "not all roles could be handed over");
         }
@@ -266,11 +291,19 @@ impl Node {
         self.supervisor.cast(supervisor::Message::CloseToClients).ok();
         self.context.hang_up.send_modify(|hang_up| hang_up.is_stopping = true);
         self.drain(|context| context.clients.count() == 0).await;
+        if *self.context.ending.borrow() == Some(Ending::Left) {
+            let me = own_identity(&self.context);
+            let at = self.context.clocks.wall();
+            removal::tell(&self.context, &[Removal { node: me.node, until: me.generation, at }]).await;
+        }
         let (done, said) = oneshot::channel();
         self.context.gossip.cast(gossip::Message::Leave(done));
         let _ = tokio::time::timeout(DRAIN_WAIT_MAX, said).await;
         self.joining.abort();
         self.ticking.abort();
+        if let Some(admin) = self.admin {
+            admin.stop().await;
+        }
         self.supervisor.stop(None);
         info!("node stopped");
     }
@@ -314,6 +347,12 @@ impl Node {
     }
 }
 
+/// Who this node is now.
+fn own_identity(context: &Context) -> Identity {
+    let view = context.current_view();
+    view.member(view.me()).expect("a node is a member of its own view").identity
+}
+
 async fn listen(what: &'static str, address: SocketAddr) -> Result<Arc<net::TcpListener>, NodeError> {
     let listener = net::TcpListener::bind(address).await;
     listener.map(Arc::new).map_err(|error| NodeError::Socket { what, address: address.to_string(), error })
@@ -345,6 +384,7 @@ fn first_record(settings: &Settings, identity: Identity) -> Record {
         redirect_port: settings.announce_ports.redirect,
         weight: settings.weight,
         is_leaving: false,
+        is_retiring: false,
         synced: PartitionSet::new(),
     }
 }

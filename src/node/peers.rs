@@ -96,6 +96,11 @@ impl Peer {
         self.links_made.subscribe()
     }
 
+    /// No link of it goes on.
+    pub fn end_links(&self) {
+        self.links_made.send_modify(|count| *count += 1);
+    }
+
     /// The life in which we know it.
     pub fn identity(&self) -> Option<Identity> {
         *self.identity.read().unwrap_or_else(PoisonError::into_inner)

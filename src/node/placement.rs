@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::PoisonError;
 use std::sync::atomic::Ordering;
 
 use ractor::Actor;
@@ -9,6 +10,7 @@ use ractor::ActorCell;
 use ractor::ActorProcessingErr;
 use ractor::ActorRef;
 use tokio::sync::oneshot;
+use tracing::error;
 use tracing::info;
 use tracing::warn;
 
@@ -16,15 +18,20 @@ use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::Request;
 use crate::cluster::placement::Event;
+use crate::cluster::placement::ForgetRefusal;
 use crate::cluster::placement::HandOver;
 use crate::cluster::placement::Output;
 use crate::cluster::placement::Placement;
 use crate::cluster::placement::PullId;
 use crate::cluster::record::Departed;
 use crate::cluster::record::Record;
+use crate::cluster::removal::Removal;
 use crate::node::context::Context;
 use crate::node::context::Counters;
+use crate::node::context::Ending;
 use crate::node::gossip;
+use crate::node::peers::Peer;
+use crate::node::removal;
 use crate::node::replication_sender;
 use crate::node::replication_sender::ReplicationSender;
 use crate::node::shard;
@@ -98,12 +105,26 @@ pub enum Message {
     ShardLost(u16),
     /// Time has passed.
     Tick,
-    /// Begin to leave, and say when all roles are given away.
-    Leave(oneshot::Sender<()>),
     /// Others know a member that died before we came.
     Departed(Box<Departed>),
     /// All that who joins has to know.
     Introduce(oneshot::Sender<Introduction>),
+    /// Begin to leave, and say when all roles are given away; for good: and all copies.
+    Leave {
+        /// Whether the node does not come back.
+        is_for_good: bool,
+        /// Told when it can go.
+        done: oneshot::Sender<()>,
+    },
+    /// Take a dead node out of the cluster.
+    Forget {
+        /// What it is called.
+        name: String,
+        /// Gets what is to be told to all others.
+        reply: oneshot::Sender<Result<Removal, ForgetRefusal>>,
+    },
+    /// Nodes are no members any more.
+    Removed(Vec<Removal>),
 }
 
 /// The actor.
@@ -118,8 +139,8 @@ pub struct PlacementActor {
 /// The actor's state.
 pub struct State {
     placement: Placement,
-    /// Told when all roles are given away.
-    leaving: Option<oneshot::Sender<()>>,
+    /// Told when the node can go.
+    leaving: Vec<oneshot::Sender<()>>,
 }
 
 /// What a node tells another that links to it: the members that live, itself first, and those that are
@@ -156,7 +177,7 @@ impl Actor for PlacementActor {
     ) -> Result<State, ActorProcessingErr> {
         self.context.placement.lead_to(myself.clone());
         drop(myself.send_interval(Placement::TICK, || Message::Tick));
-        Ok(State { placement, leaving: None })
+        Ok(State { placement, leaving: Vec::new() })
     }
 
     async fn handle(
@@ -171,8 +192,11 @@ impl Actor for PlacementActor {
         match message {
             Message::GaveUpJoining => placement.joined(now, &mut out),
             Message::Alive(identity) => {
-                self.connect(identity).await;
-                placement.member_alive(identity, now, &mut out);
+                // One that is removed is told so when it dials us.
+                if !placement.is_removed(identity) {
+                    self.connect(identity).await;
+                    placement.member_alive(identity, now, &mut out);
+                }
             }
             Message::Suspect(identity, is_suspect) => {
                 let member = placement.name_of(identity.node);
@@ -219,12 +243,17 @@ impl Actor for PlacementActor {
                 }
                 placement.handle_time(now, &mut out);
             }
-            Message::Leave(done) => {
-                state.leaving = Some(done);
-                placement.leave(now, &mut out);
+            Message::Leave { is_for_good, done } => {
+                state.leaving.push(done);
+                placement.leave(is_for_good, now, &mut out);
             }
             Message::Departed(departed) => placement.remember(*departed, now, &mut out),
             Message::Introduce(reply) => drop(reply.send((placement.records(), placement.departed(now)))),
+            Message::Forget { name, reply } => {
+                // Whoever asked may have gone.
+                let _ = reply.send(placement.forget(&name, self.context.clocks.wall(), now, &mut out));
+            }
+            Message::Removed(removals) => placement.remove(&removals, now, &mut out),
         }
         // Told when they are done, and with the view that they led to.
         let (events, out): (Vec<Output>, Vec<Output>) =
@@ -274,9 +303,15 @@ impl PlacementActor {
             }
             Output::Event(event) => self.report(event),
             Output::Left => {
-                if let Some(done) = state.leaving.take() {
+                for done in state.leaving.drain(..) {
                     // Whoever waits may have given up.
                     let _ = done.send(());
+                }
+            }
+            Output::Removed(removals) => self.removed(removals),
+            Output::Barred => {
+                if context.end(Ending::Removed) {
+                    error!("this node was removed from the cluster and must not come back under its name");
                 }
             }
         }
@@ -332,6 +367,24 @@ impl PlacementActor {
             peer.set_link(None);
             peer.sender.cast(replication_sender::Message::Down);
         }
+    }
+
+    /// Has no links with these nodes any more, and tells all others.
+    fn removed(&self, removals: Vec<Removal>) {
+        let context = &self.context;
+        for removal in &removals {
+            warn!(node = %removal.node, until = %removal.until, "node removed from the cluster");
+            context.removals.write().unwrap_or_else(PoisonError::into_inner).add(*removal);
+            // One that has left and is back in a later life is another matter.
+            let is_meant =
+                |peer: &Arc<Peer>| peer.identity().is_none_or(|known| known.generation <= removal.until);
+            if let Some(peer) = context.peers.find(removal.node).filter(is_meant) {
+                peer.end_links();
+                peer.identity().into_iter().for_each(|identity| self.disconnect(identity));
+            }
+        }
+        let context = Arc::clone(context);
+        tokio::spawn(async move { removal::tell(&context, &removals).await });
     }
 
     fn shard_lost(&self, number: u16, placement: &mut Placement, out: &mut Vec<Output>) {

@@ -241,6 +241,11 @@ pub async fn serve(
                     let _ = replies.send(peer::encode(&Response::LeaseOver { id, is_full })).await;
                 });
             }
+            Request::Remove { id, removals } => {
+                context.placement.cast(placement::Message::Removed(removals));
+                let replies = replies.clone();
+                tokio::spawn(async move { replies.send(peer::encode(&Response::Removed { id })).await });
+            }
             Request::Flush { id } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {

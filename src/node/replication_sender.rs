@@ -35,6 +35,7 @@ use crate::node::link::PeerError;
 use crate::node::peers::Peer;
 use crate::node::peers::QUEUE_BYTES_MAX;
 use crate::node::placement;
+use crate::node::removal;
 use crate::node::shard;
 
 /// Bytes of the stream that are under way without having been acknowledged.
@@ -215,6 +216,7 @@ impl ReplicationSender {
     fn link_up(&self, link: Arc<LinkHandle>, welcome: Welcome, state: &mut State) {
         state.outbound.resume(welcome.resume_from);
         self.peer.set_link(Some(Arc::clone(&link)));
+        removal::tell_one(&self.context, Arc::clone(&link));
         state.link = Some(link);
         placement::be_introduced(&self.context, (welcome.records, welcome.departed));
         self.context.placement.cast(placement::Message::LinkUp(self.peer.node));
@@ -284,6 +286,7 @@ impl Dialler {
                 }
                 Err(error) => {
                     debug!(peer = %self.identity, %error, "peer link not made");
+                    removal::heed(&self.context, &error);
                     refusals = if error.is_evidence() { refusals + 1 } else { 0 };
                 }
             }

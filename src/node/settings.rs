@@ -30,6 +30,11 @@ pub const REDIRECT_PORT_OFFSET: u16 = 1_000;
 /// that. Either way it stays below 32768, where the ports begin that the system gives to outgoing
 /// connections, any of which could hold it already.
 pub const PEER_PORT_OFFSET: u16 = 10_000;
+/// How far the port for administration is below the client port.
+pub const ADMIN_PORT_OFFSET: u16 = 1_000;
+/// How far it is above one that is too low for that.
+const ADMIN_PORT_OFFSET_LOW: u16 = 20_000;
+const ADMIN_PORT_FROM: u16 = ADMIN_PORT_OFFSET + PORT_UNPRIVILEGED;
 /// The first port that anybody may listen on.
 const PORT_UNPRIVILEGED: u16 = 1_024;
 
@@ -66,6 +71,12 @@ pub struct RawSettings {
     /// Port for other nodes, TCP and UDP [default: port - 10000, or + 10000 below 11024]
     #[arg(long, env = "CACHEGOPHER_PEER_PORT")]
     pub peer_port: Option<u16>,
+    /// Port for administration by HTTP, 0: none [default: port - 1000, or + 20000 below 2024]
+    #[arg(long, env = "CACHEGOPHER_ADMIN_PORT")]
+    pub admin_port: Option<u16>,
+    /// Address for administration: whoever reaches it can take the node out [default: 127.0.0.1]
+    #[arg(long, env = "CACHEGOPHER_ADMIN_BIND", value_name = "IP")]
+    pub admin_bind: Option<IpAddr>,
     /// Host name or address that others reach this node by [default: the bind address]
     #[arg(long, env = "CACHEGOPHER_ANNOUNCE_HOST", value_name = "HOST")]
     pub announce_host: Option<String>,
@@ -274,6 +285,10 @@ pub struct Settings {
     pub redirect_port: u16,
     /// For other nodes.
     pub peer_port: u16,
+    /// For administration, if that is wanted.
+    pub admin_port: Option<u16>,
+    /// Where to listen for it.
+    pub admin_bind: IpAddr,
     /// How others reach this node.
     pub announce_host: String,
     /// The ports that others are told: for clients, for cluster-aware clients, for other nodes.
@@ -340,6 +355,8 @@ impl RawSettings {
             port: self.port.or(below.port),
             redirect_port: self.redirect_port.or(below.redirect_port),
             peer_port: self.peer_port.or(below.peer_port),
+            admin_port: self.admin_port.or(below.admin_port),
+            admin_bind: self.admin_bind.or(below.admin_bind),
             announce_host: self.announce_host.or(below.announce_host),
             announce_port: self.announce_port.or(below.announce_port),
             announce_redirect_port: self.announce_redirect_port.or(below.announce_redirect_port),
@@ -407,6 +424,8 @@ impl RawSettings {
             port,
             redirect_port,
             peer_port,
+            admin_port: admin_port(self.admin_port, port),
+            admin_bind: self.admin_bind.unwrap_or(IpAddr::V4(Ipv4Addr::LOCALHOST)),
             announce_host,
             announce_ports,
             notes: Vec::new(),
@@ -503,6 +522,17 @@ fn peer_port(value: Option<u16>, port: u16, redirect_port: u16) -> Result<u16, S
 fn default_peer_port(port: u16) -> u16 {
     let is_privileged = port < PEER_PORT_OFFSET + PORT_UNPRIVILEGED;
     if is_privileged { port + PEER_PORT_OFFSET } else { port - PEER_PORT_OFFSET }
+}
+
+/// Zero stands for none.
+fn admin_port(value: Option<u16>, port: u16) -> Option<u16> {
+    let default = match port {
+        0..ADMIN_PORT_FROM => port + ADMIN_PORT_OFFSET_LOW,
+        // Below it is the redirect port.
+        64_536.. => port - 2 * ADMIN_PORT_OFFSET,
+        ADMIN_PORT_FROM.. => port - ADMIN_PORT_OFFSET,
+    };
+    Some(value.unwrap_or(default)).filter(|port| *port != 0)
 }
 
 fn seed(seed: String) -> Result<String, SettingsError> {

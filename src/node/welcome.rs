@@ -51,6 +51,7 @@ pub async fn welcome(
             | Request::AwaitLease { .. }
             | Request::Choose { .. }
             | Request::Offer { .. }
+            | Request::Remove { .. }
             | Request::Flush { .. } => return Err(PeerError::Unexpected),
         },
         Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),
@@ -112,6 +113,9 @@ fn check(context: &Context, hello: &Hello) -> Result<(), LinkRefusal> {
     }
     if hello.cluster != context.cluster {
         return Err(LinkRefusal::OtherCluster);
+    }
+    if context.removals().bars(hello.identity.node, hello.identity.generation) {
+        return Err(LinkRefusal::Removed);
     }
     if hello.identity.node == me || hello.from.node != hello.identity.node {
         return Err(LinkRefusal::SameName);

@@ -9,6 +9,7 @@ use crate::cluster::membership::Generation;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::record::Record;
+use crate::cluster::removal::Removal;
 use crate::cluster::view::View;
 use crate::store::PartitionSet;
 
@@ -80,6 +81,10 @@ pub enum Output {
     Event(Event),
     /// All roles are given away: the node can go.
     Left,
+    /// These nodes are no members any more: have no links with them, and tell all others.
+    Removed(Vec<Removal>),
+    /// We are no member any more: the node ends.
+    Barred,
 }
 
 /// What has happened to members and partitions.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::BTreeSet;
 
+use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::placement::Output;
 use crate::cluster::placement::Placement;
@@ -86,7 +87,9 @@ impl Placement {
 
     /// A member died before we came, and those that were there keep its place on the ring.
     pub fn remember(&mut self, departed: Departed, now: Moment, out: &mut Vec<Output>) {
-        if departed.identity.node != self.identity.node && self.peers.remember(departed, now) {
+        let Identity { node, generation, .. } = departed.identity;
+        let is_other = node != self.identity.node && !self.removals.bars(node, generation);
+        if is_other && self.peers.remember(departed, now) {
             self.settle(now, out);
         }
     }

@@ -16,6 +16,7 @@ mod doubt;
 mod event;
 mod healing;
 mod peers;
+mod remove;
 mod steps;
 #[cfg(test)]
 mod tests;
@@ -31,6 +32,7 @@ use crate::cluster::ownership::Standing;
 use crate::cluster::planted;
 use crate::cluster::planted::Bug;
 use crate::cluster::record::Record;
+use crate::cluster::removal::Removals;
 use crate::cluster::ring::Ring;
 use crate::cluster::view::Liveness;
 use crate::cluster::view::View;
@@ -45,6 +47,7 @@ pub use event::Output;
 pub use event::PullId;
 use healing::Healing;
 use peers::Peers;
+pub use remove::ForgetRefusal;
 
 /// Where copies are put, and how long a change is waited for.
 #[derive(Clone, Debug)]
@@ -127,6 +130,8 @@ pub struct Placement {
     pulls_paused_until: Option<Moment>,
     /// What leaving nodes have handed over to us: until then we do not serve what they had before us.
     handed: BTreeMap<NodeId, PartitionSet>,
+    /// Nodes that are no members any more.
+    removals: Removals,
     /// The process stood still, and may have been replaced.
     doubt: Option<Doubt>,
     /// Partitions without a primary would be ours, but their last holder has only just died.
@@ -160,6 +165,7 @@ impl Placement {
             surplus,
             pulls_paused_until: None,
             handed: BTreeMap::new(),
+            removals: Removals::default(),
             doubt: None,
             has_waiting_orphans: false,
             must_show_view: false,
@@ -203,7 +209,7 @@ impl Placement {
 
     /// Membership says that a member lives, for the first time or in a new generation.
     pub fn member_alive(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
-        if self.peers.alive(identity, now) {
+        if !self.is_removed(identity) && self.peers.alive(identity, now) {
             self.forget_requests(identity.node);
             self.keep_surplus(now);
             // It may have kept its data and have served clients where we could not see it: in a split.
@@ -239,10 +245,10 @@ impl Placement {
 
     /// A record of another node has arrived, from itself or through others.
     pub fn record_arrived(&mut self, record: Record, now: Moment, out: &mut Vec<Output>) {
-        if record.node == self.identity.node {
+        let node = record.node;
+        if node == self.identity.node || self.removals.bars(node, record.generation) {
             return;
         }
-        let node = record.node;
         if let Some(confirmed) = self.peers.record(record, now) {
             if let Some(granted) = self.granted.get_mut(&node) {
                 granted.partitions.subtract(&confirmed);
@@ -391,9 +397,14 @@ impl Placement {
         self.settle(now, out);
     }
 
-    /// Begins to leave: gives every role away, then says [`Output::Left`].
-    pub fn leave(&mut self, now: Moment, out: &mut Vec<Output>) {
-        self.change_record(|record| record.is_leaving = true);
+    /// Begins to leave: gives every role away, then says [`Output::Left`]. Who leaves for good stays
+    /// until there are as many copies without it as there should be.
+    pub fn leave(&mut self, is_for_good: bool, now: Moment, out: &mut Vec<Output>) {
+        if self.has_left {
+            out.push(Output::Left);
+            return;
+        }
+        self.change_record(|record| (record.is_leaving, record.is_retiring) = (true, is_for_good));
         let mut grants: BTreeMap<NodeId, PartitionSet> = BTreeMap::new();
         for partition in Partition::all().filter(|partition| self.view.is_primary(*partition)) {
             let can_serve = |node: &NodeId| {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::cluster::membership::Generation;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::ownership::Standing;
@@ -140,6 +141,27 @@ impl Peers {
         })
     }
 
+    /// Forgets a node, if it is known and in no later life than this. Whether it was.
+    pub fn remove(&mut self, node: NodeId, until: Generation) -> bool {
+        let is_barred = |peer: &Peer| {
+            let record = peer.record.as_ref().map(|record| record.generation);
+            peer.identity.map(|identity| identity.generation).max(record).is_none_or(|last| last <= until)
+        };
+        self.peers.get(&node).is_some_and(is_barred) && self.peers.remove(&node).is_some()
+    }
+
+    /// The node of that name, and whether it lives.
+    pub fn named(&self, name: &str) -> Option<(NodeId, Liveness)> {
+        let has_name = |peer: &Peer| peer.record.as_ref().is_some_and(|record| record.name == name);
+        self.peers.iter().find(|(_, peer)| has_name(peer)).map(|(node, peer)| (*node, peer.liveness))
+    }
+
+    /// The names of the members that are dead.
+    pub fn dead_names(&self) -> Vec<String> {
+        let dead = self.peers.values().filter(|peer| peer.liveness == Liveness::Dead);
+        dead.filter_map(|peer| peer.record.as_ref().map(|record| record.name.clone())).collect()
+    }
+
     /// The members that are not dead.
     pub fn live(&self) -> impl Iterator<Item = NodeId> + '_ {
         let is_live = |peer: &Peer| peer.identity.is_some() && peer.liveness != Liveness::Dead;
@@ -239,8 +261,8 @@ impl Peer {
     pub fn standing(&self, now: Moment, settings: &PlacementSettings) -> Standing {
         match self.liveness {
             Liveness::Alive | Liveness::Suspect => match self.current_record() {
-                Some(record) if record.is_leaving => Standing::Leaving,
-                Some(_) | None => Standing::Live,
+                Some(record) => record.standing(),
+                None => Standing::Live,
             },
             Liveness::Dead if now.since(self.down_since) < settings.rereplicate_after => Standing::Missing,
             Liveness::Dead => Standing::Dead,

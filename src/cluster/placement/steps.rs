@@ -47,7 +47,7 @@ impl Placement {
         }) {
             out.push(Output::Record(Arc::clone(&self.record)));
         }
-        if self.record.is_leaving && !self.has_left && self.is_free_of_roles() {
+        if self.record.is_leaving && !self.has_left && self.is_free_of_roles() && self.is_replaced() {
             self.has_left = true;
             out.push(Output::Left);
         }
@@ -60,8 +60,7 @@ impl Placement {
     fn compute_view_at(&self, now: Moment) -> Arc<View> {
         let me =
             Member { identity: self.identity, liveness: Liveness::Alive, record: Arc::clone(&self.record) };
-        let standing = if self.record.is_leaving { Standing::Leaving } else { Standing::Live };
-        let mut members = vec![(me, standing)];
+        let mut members = vec![(me, self.record.standing())];
         members.extend(self.peers.on_ring().map(|(peer, identity, record)| {
             let member = Member { identity, liveness: peer.liveness, record: Arc::clone(record) };
             (member, peer.standing(now, &self.settings))
@@ -288,6 +287,18 @@ impl Placement {
             missing.entry(*source).or_default().union_with(&both.collect());
         }
         missing
+    }
+
+    /// Whether there are as many copies without this node as there should be; one that only stops may
+    /// be back before that.
+    fn is_replaced(&self) -> bool {
+        let is_copied = |partition: Partition| {
+            let wanted = &self.view.roles(partition).wanted;
+            wanted
+                .iter()
+                .all(|node| self.peers.is_synced(self.view.ring().nodes()[usize::from(*node)], partition))
+        };
+        !self.record.is_retiring || Partition::all().all(is_copied)
     }
 
     /// Whether all roles are given away, or nobody is left to take them.

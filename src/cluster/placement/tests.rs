@@ -12,7 +12,9 @@ use rand::rngs::StdRng;
 
 use super::*;
 use crate::cluster::membership::Generation;
+use crate::cluster::removal::Removal;
 use crate::cluster::ring::WEIGHT_ONE;
+use crate::time::Timestamp;
 
 const STEP: Duration = Duration::from_millis(100);
 
@@ -23,6 +25,11 @@ enum Message {
     TakeOver(PartitionSet),
     Offer(PartitionSet),
     HandOver(HandOver),
+    Removed(Vec<Removal>),
+}
+
+fn leave(placement: &mut Placement, now: Moment, out: &mut Vec<Output>) {
+    placement.leave(false, now, out);
 }
 
 struct Node {
@@ -31,6 +38,7 @@ struct Node {
     is_up: bool,
     events: Vec<Event>,
     has_left: bool,
+    is_barred: bool,
     hang_ups: usize,
 }
 
@@ -53,6 +61,7 @@ fn record(identity: Identity, name: String) -> Record {
         redirect_port: 32_337,
         weight: WEIGHT_ONE,
         is_leaving: false,
+        is_retiring: false,
         synced: PartitionSet::new(),
     }
 }
@@ -87,7 +96,15 @@ impl Net {
         let identity = identity(number, generation);
         let record = record(identity, format!("node-{number}"));
         let placement = Placement::new(PlacementSettings::default(), identity, record, self.now);
-        Node { placement, identity, is_up: true, events: Vec::new(), has_left: false, hang_ups: 0 }
+        Node {
+            placement,
+            identity,
+            is_up: true,
+            events: Vec::new(),
+            has_left: false,
+            is_barred: false,
+            hang_ups: 0,
+        }
     }
 
     fn add(&mut self) {
@@ -159,6 +176,13 @@ impl Net {
                 Output::HandOver { to, given } => self.send(at, to, Message::HandOver(given)),
                 Output::Event(event) => self.nodes[at].events.push(event),
                 Output::Left => self.nodes[at].has_left = true,
+                Output::Removed(removals) => {
+                    for other in self.others(at) {
+                        let message = Message::Removed(removals.clone());
+                        self.links.entry((at, other)).or_default().push_back(message);
+                    }
+                }
+                Output::Barred => self.nodes[at].is_barred = true,
                 Output::HangUp => self.nodes[at].hang_ups += 1,
             }
         }
@@ -210,6 +234,7 @@ impl Net {
             Message::TakeOver(asked) => {
                 self.act(to, |p, now, out| p.take_over_asked(sender, &asked, now, out))
             }
+            Message::Removed(removals) => self.act(to, |p, now, out| p.remove(&removals, now, out)),
             Message::HandOver(given) => self.act(to, |p, now, out| p.handed_over(sender, &given, now, out)),
         }
         true
@@ -455,7 +480,7 @@ fn partitions_whose_copies_are_all_dead_are_taken_empty_and_reported() {
 fn a_leaving_node_gives_every_role_away_before_it_says_that_it_has_left() {
     for seed in 0..5 {
         let mut net = Net::with_nodes(seed, 3);
-        net.act(0, Placement::leave);
+        net.act(0, leave);
         assert!(net.nodes[0].has_left, "every partition has a synced replica");
         net.run_until_quiet();
         let leaver = net.nodes[0].identity.node;
@@ -468,9 +493,91 @@ fn a_leaving_node_gives_every_role_away_before_it_says_that_it_has_left() {
 }
 
 #[test]
+fn who_leaves_for_good_stays_until_its_copies_are_rebuilt_and_is_then_forgotten_by_all() {
+    for seed in 0..5 {
+        let mut net = Net::with_nodes(seed, 4);
+        net.act(0, |placement, now, out| placement.leave(true, now, out));
+        assert!(!net.nodes[0].has_left, "some partitions have a single copy without it");
+        while net.deliver_one() {
+            if !net.nodes[0].has_left {
+                continue;
+            }
+            let view = net.nodes[0].placement.view();
+            for partition in Partition::all() {
+                let copies =
+                    net.nodes[1..].iter().filter(|n| n.placement.record().synced.contains(partition));
+                assert!(copies.count() >= 2, "{partition}: {:?}", view.roles(partition));
+            }
+        }
+        net.run_until_quiet();
+        assert!(net.nodes[0].has_left);
+        let Identity { node, generation, .. } = net.nodes[0].identity;
+        let removal = Removal { node, until: generation, at: Timestamp::from_millis(1) };
+        net.act(1, |placement, now, out| placement.remove(&[removal], now, out));
+        net.kill(0);
+        net.run_until_quiet();
+        net.assert_settled();
+        assert!(net.live().all(|other| other.placement.view().member(node).is_none()));
+        let harmed = |event: &Event| matches!(event, Event::Promoted { .. } | Event::Lost { .. });
+        assert!(!net.nodes.iter().flat_map(|node| &node.events).any(harmed));
+        // Started again, it is a newcomer.
+        net.restart(0);
+        net.run_until_quiet();
+        net.assert_settled();
+        assert_eq!(net.nodes[1].placement.view().members().len(), 4);
+    }
+}
+
+#[test]
+fn a_single_node_can_leave_for_good_and_one_that_only_stops_waits_for_no_copy() {
+    let mut net = Net::with_nodes(1, 1);
+    net.act(0, |placement, now, out| placement.leave(true, now, out));
+    assert!(net.nodes[0].has_left);
+    let mut net = Net::with_nodes(1, 3);
+    net.act(0, |placement, now, out| placement.leave(true, now, out));
+    assert!(!net.nodes[0].has_left);
+    net.act(0, leave);
+    assert!(net.nodes[0].has_left);
+    net.nodes[0].has_left = false;
+    net.act(0, leave);
+    assert!(net.nodes[0].has_left, "who asks later is told too");
+}
+
+#[test]
+fn a_forgotten_node_is_off_the_ring_at_once_and_stays_so_in_every_later_life() {
+    let mut net = Net::with_nodes(3, 4);
+    let forget = |net: &mut Net, name: &str| {
+        let mut result = None;
+        let at = Timestamp::from_millis(1);
+        net.act(1, |placement, now, out| result = Some(placement.forget(name, at, now, out)));
+        result.unwrap()
+    };
+    let lives = |name: &str| ForgetRefusal::Lives { name: name.to_owned() };
+    assert_eq!(forget(&mut net, "node-0"), Err(lives("node-0")));
+    assert_eq!(forget(&mut net, "node-1"), Err(lives("node-1")));
+    net.kill(0);
+    let unknown = ForgetRefusal::Unknown { name: "node-9".to_owned(), dead: vec!["node-0".to_owned()] };
+    assert_eq!(forget(&mut net, "node-9"), Err(unknown));
+    let forgotten = net.nodes[0].identity.node;
+    assert_eq!(forget(&mut net, "node-0").unwrap().node, forgotten);
+    assert!(net.nodes[1].placement.view().member(forgotten).is_none());
+    // Its copies are rebuilt without waiting for it to come back.
+    while net.deliver_one() {}
+    net.assert_settled();
+    assert_eq!(net.lost(), 0);
+    net.restart(0);
+    net.run_until_quiet();
+    assert!(net.nodes[1..].iter().all(|node| node.placement.view().member(forgotten).is_none()));
+    // Whoever links to it tells it.
+    let removals = net.nodes[1].placement.removals();
+    net.act(0, |placement, now, out| placement.remove(&removals, now, out));
+    assert!(net.nodes[0].is_barred && !net.nodes[1].is_barred);
+}
+
+#[test]
 fn nodes_that_leave_all_at_once_do_not_wait_for_each_other() {
     let mut net = Net::with_nodes(6, 3);
-    (0..3).for_each(|number| net.act(number, Placement::leave));
+    (0..3).for_each(|number| net.act(number, leave));
     while net.deliver_one() {}
     assert!(net.nodes.iter().all(|node| node.has_left));
 }
@@ -503,7 +610,7 @@ fn a_node_that_leaves_and_cannot_hand_over_is_waited_for_no_longer_than_that_tak
     let mut net = Net::with_nodes(14, 2);
     let leaver = net.nodes[0].identity.node;
     let mut out = Vec::new();
-    net.nodes[0].placement.leave(net.now, &mut out);
+    net.nodes[0].placement.leave(false, net.now, &mut out);
     // Its record arrives through others, its hand-over does not.
     let record = Record::clone(net.nodes[0].placement.record());
     net.act(1, |placement, now, out| placement.record_arrived(record, now, out));
@@ -560,8 +667,15 @@ fn the_copies_that_a_dead_primary_leaves_behind_pull_from_each_other_what_is_new
         let (identity, now) = (identity(number, 1), net.now);
         let settings = PlacementSettings { copies: 3, ..PlacementSettings::default() };
         let placement = Placement::new(settings, identity, record(identity, format!("node-{number}")), now);
-        let node =
-            Node { placement, identity, is_up: true, events: Vec::new(), has_left: false, hang_ups: 0 };
+        let node = Node {
+            placement,
+            identity,
+            is_up: true,
+            events: Vec::new(),
+            has_left: false,
+            hang_ups: 0,
+            is_barred: false,
+        };
         net.nodes.push(node);
         net.introduce(number);
     }
@@ -631,7 +745,7 @@ fn the_successor_of_a_leaving_node_serves_on_its_hand_over_and_not_before() {
     // As every stream does when it begins.
     net.act(1, |placement, now, out| placement.linked(leaver, true, now, out));
     net.run_until_quiet();
-    net.act(0, Placement::leave);
+    net.act(0, leave);
     let record = Record::clone(net.nodes[0].placement.record());
     // The record overtakes the stream.
     net.act(1, |placement, now, out| placement.record_arrived(record, now, out));
