@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use crate::node::settings::RawSettings;
 use crate::node::settings::SettingsError;
-use crate::node::settings::default_peer_port;
+use crate::node::settings::checks::default_peer_port;
 use crate::node::settings::refuse;
 
 /// The file. What else is in it is for other programs.
