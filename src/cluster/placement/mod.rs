@@ -397,30 +397,6 @@ impl Placement {
         self.settle(now, out);
     }
 
-    /// Begins to leave: gives every role away, then says [`Output::Left`]. Who leaves for good stays
-    /// until there are as many copies without it as there should be.
-    pub fn leave(&mut self, is_for_good: bool, now: Moment, out: &mut Vec<Output>) {
-        if self.has_left {
-            out.push(Output::Left);
-            return;
-        }
-        self.change_record(|record| (record.is_leaving, record.is_retiring) = (true, is_for_good));
-        let mut grants: BTreeMap<NodeId, PartitionSet> = BTreeMap::new();
-        for partition in Partition::all().filter(|partition| self.view.is_primary(*partition)) {
-            let can_serve = |node: &NodeId| {
-                self.peers.standing(*node, now, &self.settings) == Standing::Live
-                    && self.peers.is_synced(*node, partition)
-            };
-            if let Some(successor) = self.view.other_holders(partition).find(can_serve) {
-                grants.entry(successor).or_default().insert(partition);
-            }
-        }
-        for (successor, partitions) in grants {
-            self.grant(successor, partitions, now, out);
-        }
-        self.settle(now, out);
-    }
-
     /// Time has passed. Call it every [`Placement::TICK`] or so.
     pub fn handle_time(&mut self, now: Moment, out: &mut Vec<Output>) {
         if !self.is_due(now) {

@@ -1,10 +1,16 @@
-//! Nodes that are taken out of the cluster for good.
+//! Nodes that leave, and those that are taken out of the cluster for good.
+
+use std::collections::BTreeMap;
 
 use crate::cluster::membership::Identity;
+use crate::cluster::membership::NodeId;
+use crate::cluster::ownership::Standing;
 use crate::cluster::placement::Output;
 use crate::cluster::placement::Placement;
 use crate::cluster::removal::Removal;
 use crate::cluster::view::Liveness;
+use crate::store::Partition;
+use crate::store::PartitionSet;
 use crate::time::Moment;
 use crate::time::Timestamp;
 
@@ -32,6 +38,30 @@ fn list(names: &[String]) -> String {
 }
 
 impl Placement {
+    /// Begins to leave: gives every role away, then says [`Output::Left`]. Who leaves for good stays
+    /// until there are as many copies without it as there should be.
+    pub fn leave(&mut self, is_for_good: bool, now: Moment, out: &mut Vec<Output>) {
+        if self.has_left {
+            out.push(Output::Left);
+            return;
+        }
+        self.change_record(|record| (record.is_leaving, record.is_retiring) = (true, is_for_good));
+        let mut grants: BTreeMap<NodeId, PartitionSet> = BTreeMap::new();
+        for partition in Partition::all().filter(|partition| self.view.is_primary(*partition)) {
+            let can_serve = |node: &NodeId| {
+                self.peers.standing(*node, now, &self.settings) == Standing::Live
+                    && self.peers.is_synced(*node, partition)
+            };
+            if let Some(successor) = self.view.other_holders(partition).find(can_serve) {
+                grants.entry(successor).or_default().insert(partition);
+            }
+        }
+        for (successor, partitions) in grants {
+            self.grant(successor, partitions, now, out);
+        }
+        self.settle(now, out);
+    }
+
     /// Whether a node is no member any more in this life.
     pub fn is_removed(&self, identity: Identity) -> bool {
         self.removals.bars(identity.node, identity.generation)

@@ -62,10 +62,13 @@ impl Shard {
             return Applied::Newer;
         }
         let applied = self.place(item, record_bytes, hash, former);
-        if let (Applied::NoRoom, false, Some(former)) = (applied, is_value(item.content), former) {
-            // A delete is never refused: it makes the room for its tombstone itself, or leaves none.
-            self.remove(former);
-            let _ = self.place(item, record_bytes, hash, None);
+        if (applied, is_value(item.content)) == (Applied::NoRoom, false) {
+            // A delete is never refused: it makes the room for its tombstone itself, or leaves none. What
+            // it deletes may have moved.
+            if let Some(former) = self.tables.find(&self.slab, item.partition, item.key, hash) {
+                self.remove(former);
+                let _ = self.place(item, record_bytes, hash, None);
+            }
             return Applied::Newer;
         }
         applied
