@@ -28,7 +28,6 @@ use std::time::Duration;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::ownership::Ownership;
-use crate::cluster::ownership::Standing;
 use crate::cluster::planted;
 use crate::cluster::planted::Bug;
 use crate::cluster::record::Record;
