@@ -206,6 +206,8 @@ struct Watched {
 struct Seen {
     done: usize,
     errors: BTreeMap<String, usize>,
+    /// Acknowledged writes that were not there right afterwards.
+    lost: usize,
     longest: Duration,
 }
 
@@ -240,7 +242,7 @@ async fn write_and_read(
             Err(error) => Err(error),
         };
         match got {
-            Ok(value) => assert_eq!(value, Some(seen.done), "{key}"),
+            Ok(value) => seen.lost += usize::from(value != Some(seen.done)),
             Err(error) => *seen.errors.entry(error.to_string()).or_default() += 1,
         }
         seen.longest = seen.longest.max(begun.elapsed());
@@ -267,12 +269,14 @@ impl Watched {
         for writer in self.writers {
             let seen = writer.await.unwrap();
             all.done += seen.done;
+            all.lost += seen.lost;
             all.longest = all.longest.max(seen.longest);
             seen.errors.into_iter().for_each(|(error, count)| *all.errors.entry(error).or_default() += count);
         }
-        let (done, longest_ms, errors) = (all.done, all.longest.as_millis(), &all.errors);
+        let Seen { done, errors, lost, longest } = &all;
+        let longest_ms = longest.as_millis();
         println!(
-            "cluster-aware client, {what}: {done} rounds, the longest {longest_ms} ms, errors: {errors:?}"
+            "cluster-aware client, {what}: {done} rounds, the longest {longest_ms} ms, {lost} lost, errors: {errors:?}"
         );
         all
     }
@@ -293,6 +297,7 @@ fn a_cluster_aware_client_sees_nothing_of_a_planned_stop_and_start() {
             watched.goes_on().await;
             let seen = watched.end("stop and start").await;
             assert!(seen.errors.is_empty(), "{:?}", seen.errors);
+            assert_eq!(seen.lost, 0, "a planned stop loses nothing");
         }
     });
 }
@@ -316,7 +321,9 @@ fn a_cluster_aware_client_goes_on_after_a_crash() {
         .await;
         println!("slot map without the dead node after {} ms", killed.elapsed().as_millis());
         watched.goes_on().await;
-        watched.end("kill").await;
+        // What the primary had acknowledged and not yet sent on died with it: one write of each at most.
+        let seen = watched.end("kill").await;
+        assert!(seen.lost <= WRITERS, "{} writes lost", seen.lost);
 
         // One that comes now, and knows only the dead node and another, finds its way.
         let nodes = [1, 2].map(|index| format!("redis://{}", cluster.nodes[index].redirect()));

@@ -268,7 +268,9 @@ command_forget() {
     choose_node forget "$@"
     [[ -z $(process_id "$name") ]] || fail "$name runs (it is $(process_state "$name"))" \
         "$(cli remove "$name") takes it out, or $(cli kill "$name") first"
-    asked=$(running_nodes | head -n 1)
+    asked=$(running_nodes)
+    # Not by head: it would end the pipe under a writer that still has something to say.
+    asked=${asked%%$'\n'*}
     [[ -n $asked ]] || fail "no node runs that could forget $name"
     "$(setting binary)" forget "$name" --admin "$(admin_address "$asked")" || fail "$name is not forgotten"
     note_action "$name" forgotten

@@ -167,7 +167,7 @@ new_log_lines() {
         from=${log_read[$file]:-0}
         ((size > from)) || continue
         name=$(basename "$(dirname "$file")")
-        tail -c "+$((from + 1))" "$file" | head -c $((size - from)) | sed "s/^/$name /"
+        head -c "$size" "$file" | tail -c "+$((from + 1))" | sed "s/^/$name /"
     done <<<"$1" | sort -s -k2,2
 }
 
