@@ -118,13 +118,16 @@ impl Model {
     /// answer to one attempt before it makes the next.
     fn promise(&mut self, key: &Bytes, since: Duration, is_it: impl FnMut(&&Made) -> bool, what: &str) {
         let all = self.made.get(key).map(Vec::as_slice).unwrap_or_default();
+        let flushes = self.flushes.get(&Partition::of(key)).map(Vec::as_slice).unwrap_or_default();
+        let is_overtaken =
+            all.iter().any(|made| made.at >= since) || flushes.iter().any(|(at, _)| *at >= since);
         let found = all.iter().rev().find(is_it).map(|made| (made.change.version, made.is_lost));
         match found {
             Some((_, true)) => {}
             Some((version, false)) => self.promised.entry(key.clone()).or_default().push(version),
             // A command that was repeated does not overwrite what came after its first attempt, by the
             // clocks of the nodes.
-            None if self.have_clocks_jumped || all.iter().any(|made| made.at >= since) => {}
+            None if self.have_clocks_jumped || is_overtaken => {}
             None => self.fail(format!("{what} of {key:?} was acknowledged and never made")),
         }
     }

@@ -168,6 +168,10 @@ impl Peers {
         self.peers.iter().filter(move |(_, peer)| is_live(peer)).map(|(node, _)| *node)
     }
 
+    pub fn has_suspect(&self) -> bool {
+        self.peers.values().any(|peer| peer.liveness == Liveness::Suspect)
+    }
+
     pub fn is_known(&self, node: NodeId) -> bool {
         self.peers.contains_key(&node)
     }

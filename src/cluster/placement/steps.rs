@@ -198,7 +198,8 @@ impl Placement {
             roles.primary.is_some() && !me.is_some_and(|me| roles.holders.contains(&me))
         };
         let surplus: PartitionSet = self.stored.iter().filter(is_unwanted).collect();
-        if surplus != self.surplus.partitions {
+        // Or the copy may be needed in a moment: that of the suspect may be the only one as new.
+        if surplus != self.surplus.partitions || self.peers.has_suspect() {
             self.surplus = Pending { partitions: surplus, since: now };
         } else if !surplus.is_empty() && now.since(self.surplus.since) >= self.settings.drop_after {
             self.change_record(|record| record.synced.subtract(&surplus));

@@ -625,6 +625,22 @@ fn a_node_that_leaves_and_cannot_hand_over_is_waited_for_no_longer_than_that_tak
 }
 
 #[test]
+fn a_copy_that_nobody_wants_is_kept_while_a_member_is_suspected() {
+    let mut net = Net::with_nodes(15, 3);
+    net.add();
+    while net.deliver_one() {}
+    let suspect = net.nodes[3].identity;
+    let stored = |net: &Net| (0..3).map(|n| net.nodes[n].placement.record().synced.len()).sum::<usize>();
+    (0..3).for_each(|n| net.act(n, |p, now, out| p.member_suspect(suspect, true, now, out)));
+    let before = stored(&net);
+    net.run_until_quiet();
+    assert_eq!(stored(&net), before);
+    (0..3).for_each(|n| net.act(n, |p, now, out| p.member_suspect(suspect, false, now, out)));
+    net.run_until_quiet();
+    assert!(stored(&net) < before);
+}
+
+#[test]
 fn who_joins_while_a_member_is_dead_computes_the_same_ring_as_the_others() {
     let mut net = Net::with_nodes(11, 4);
     net.kill(3);
