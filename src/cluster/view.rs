@@ -108,6 +108,15 @@ impl View {
         Self { granted, ..self }
     }
 
+    /// Whether nobody who looks at a view could tell it from the other one. The fingerprint is not
+    /// enough: what is wanted and what is surplus may change while all holders stay.
+    pub fn is_same(&self, other: &Self) -> bool {
+        self.is_in_doubt == other.is_in_doubt
+            && self.granted == other.granted
+            && self.members == other.members
+            && self.ownership == other.ownership
+    }
+
     /// Whose view it is.
     pub fn me(&self) -> NodeId {
         self.me

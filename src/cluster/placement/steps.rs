@@ -34,11 +34,7 @@ impl Placement {
         self.narrow_repairs();
         self.plan_pulls(now, out);
         self.offer_leftovers(out);
-        let is_same = before.fingerprint() == self.view.fingerprint()
-            && before.members() == self.view.members()
-            && before.is_in_doubt() == self.view.is_in_doubt();
-        if !is_same || std::mem::take(&mut self.must_show_view) {
-            self.must_show_view = false;
+        if std::mem::take(&mut self.must_show_view) || !before.is_same(&self.view) {
             out.push(Output::View(Arc::clone(&self.view)));
         }
         let was = before.member(self.identity.node).map(|member| &member.record);

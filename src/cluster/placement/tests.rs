@@ -34,6 +34,8 @@ fn leave(placement: &mut Placement, now: Moment, out: &mut Vec<Output>) {
 
 struct Node {
     placement: Placement,
+    /// What the node was told last: the rest of it knows no other view.
+    shown: Arc<View>,
     identity: Identity,
     is_up: bool,
     events: Vec<Event>,
@@ -93,10 +95,15 @@ impl Net {
     }
 
     fn spawn(&self, number: usize, generation: u64) -> Node {
+        self.spawn_with(PlacementSettings::default(), number, generation)
+    }
+
+    fn spawn_with(&self, settings: PlacementSettings, number: usize, generation: u64) -> Node {
         let identity = identity(number, generation);
         let record = record(identity, format!("node-{number}"));
-        let placement = Placement::new(PlacementSettings::default(), identity, record, self.now);
+        let placement = Placement::new(settings, identity, record, self.now);
         Node {
+            shown: Arc::clone(placement.view()),
             placement,
             identity,
             is_up: true,
@@ -157,7 +164,8 @@ impl Net {
         step(&mut self.nodes[at].placement, self.now, &mut out);
         for output in out {
             match output {
-                Output::View(_) | Output::Purge(_) => {}
+                Output::View(view) => self.nodes[at].shown = view,
+                Output::Purge(_) => {}
                 Output::Record(record) => {
                     for other in self.others(at) {
                         self.links
@@ -186,7 +194,6 @@ impl Net {
                 Output::HangUp => self.nodes[at].hang_ups += 1,
             }
         }
-        self.check_view_is_pure();
     }
 
     fn send(&mut self, at: usize, to: NodeId, message: Message) {
@@ -255,17 +262,12 @@ impl Net {
         }
     }
 
-    fn check_view_is_pure(&self) {
-        for node in self.nodes.iter().filter(|node| node.is_up) {
-            assert_eq!(node.placement.view().me(), node.identity.node);
-        }
-    }
-
     fn live(&self) -> impl Iterator<Item = &Node> {
         self.nodes.iter().filter(|node| node.is_up)
     }
 
     fn assert_agreed(&self) {
+        self.live().for_each(|node| assert!(node.shown.is_same(node.placement.view()), "not shown"));
         let views: BTreeSet<u32> = self.live().map(|node| node.placement.view().fingerprint()).collect();
         assert_eq!(views.len(), 1, "views differ: {}", self.difference());
         for partition in Partition::all() {
@@ -464,6 +466,27 @@ fn a_copy_that_is_missing_for_long_is_rebuilt_on_the_next_member() {
     net.run_until_quiet();
     net.assert_settled();
     assert_eq!(net.lost(), 0);
+}
+
+#[test]
+fn copies_that_are_wanted_again_before_they_are_dropped_leave_all_nodes_settled() {
+    let mut net = Net::with_nodes(3, 2);
+    net.add();
+    while net.deliver_one() {}
+    net.act(2, leave);
+    while net.deliver_one() {}
+    assert!(net.nodes[2].has_left);
+    let dropped = |net: &Net| {
+        net.nodes.iter().flat_map(|node| &node.events).any(|e| matches!(e, Event::Dropped { .. }))
+    };
+    assert!(!dropped(&net), "the others have all of their copies still");
+    let left = net.now;
+    net.kill(2);
+    while net.now.since(left) < PlacementSettings::default().rereplicate_after {
+        net.run_until_quiet();
+    }
+    assert!(!dropped(&net));
+    net.assert_settled();
 }
 
 #[test]
@@ -680,19 +703,8 @@ fn what_a_node_has_when_it_gives_way_is_offered_to_the_others_and_pulled() {
 fn the_copies_that_a_dead_primary_leaves_behind_pull_from_each_other_what_is_newer() {
     let mut net = Net::new(13);
     for number in 0..4 {
-        let (identity, now) = (identity(number, 1), net.now);
         let settings = PlacementSettings { copies: 3, ..PlacementSettings::default() };
-        let placement = Placement::new(settings, identity, record(identity, format!("node-{number}")), now);
-        let node = Node {
-            placement,
-            identity,
-            is_up: true,
-            events: Vec::new(),
-            has_left: false,
-            hang_ups: 0,
-            is_barred: false,
-        };
-        net.nodes.push(node);
+        net.nodes.push(net.spawn_with(settings, number, 1));
         net.introduce(number);
     }
     net.run_until_quiet();
