@@ -14,8 +14,11 @@ root=$(dirname "$here")
 . "$here/cluster/packages.sh"
 
 results=()
+reasons=()
 failures=0
 skipped=0
+output=$(mktemp)
+trap 'rm -f "$output"' EXIT
 
 main() {
     (($# == 0)) || wrong_arguments "test.sh takes no arguments; single tests: cargo test NAME"
@@ -37,12 +40,18 @@ main() {
     summary
 }
 
-# step NAME COMMAND...: runs it and notes how it ended. A code of 77 means skipped.
+# step NAME COMMAND...: runs it and notes how it ended. A code of 77 means skipped. What a failed one said
+# about its reason is repeated at the end, since often only that is looked at.
 step() {
-    local name=$1 started=$SECONDS code=0 verdict
+    local name=$1 started=$SECONDS code=0 verdict copier
     shift
     printf '\n%s\n' "$(bold "== $name")"
-    "$@" || code=$?
+    exec 3> >(tee "$output")
+    copier=$!
+    "$@" >&3 2>&1 3>&- || code=$?
+    exec 3>&-
+    # Something left running may hold the copier's pipe open, and must not hold up this script.
+    wait_for_end "$copier" 40
     case $code in
         0) verdict=$(green passed) ;;
         77)
@@ -50,12 +59,25 @@ step() {
             skipped=$((skipped + 1)) ;;
         *)
             verdict=$(red FAILED)
-            failures=$((failures + 1)) ;;
+            failures=$((failures + 1))
+            reasons+=("$(printf '\n%s\n' "$(bold "== why $name failed")"; reason_of "$output")") ;;
     esac
     results+=("$(printf '%-16s %5d s  %s' "$name" $((SECONDS - started)) "$verdict")")
 }
 
+# wait_for_end PID TWENTIETHS
+wait_for_end() {
+    local left=$2
+    while ((left-- > 0)) && kill -0 "$1" 2>/dev/null; do sleep 0.05; done
+}
+
+# The lines of a step's output that tell why it failed, or its last ones.
+reason_of() {
+    grep -E -A 2 'panicked at|FAILED|^error' "$1" | tail -n 25 | cut -c 1-1000 | grep . || tail -n 15 "$1"
+}
+
 summary() {
+    ((failures == 0)) || printf '%s\n' "${reasons[@]}"
     printf '\n%s\n' "$(bold "== summary")"
     printf '%s\n' "${results[@]}"
     printf '%d passed, %d failed, %d skipped\n' $((${#results[@]} - failures - skipped)) "$failures" "$skipped"

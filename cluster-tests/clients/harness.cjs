@@ -46,7 +46,8 @@ async function check(make) {
   expect('set, get', await client.get(text('greeting')), text('hello'));
   expect('a missing key', await client.get(text('missing')), null);
   await client.expire(text('greeting'), 100);
-  expect('expire, ttl', [99, 100].includes(await client.ttl(text('greeting'))), true);
+  const ttl = await client.ttl(text('greeting'));
+  expect('expire, ttl', ttl >= 90 && ttl <= 100, true);
   const everyByte = Buffer.from(Array.from({ length: 256 }, (_, byte) => byte));
   const reversed = Buffer.from(everyByte).reverse();
   await client.set(everyByte, reversed);
@@ -70,16 +71,15 @@ async function check(make) {
 async function watch(make) {
   let isOver = false;
   const errors = {};
-  const workers = Array.from({ length: WORKERS }, () => ({ rounds: 0, gap: 0, last: now() }));
+  const workers = Array.from({ length: WORKERS }, () => ({ rounds: 0, lost: 0, gap: 0, last: now() }));
   const work = async (client, seen, worker) => {
     for (let number = 0; !isOver; number += 1) {
       const [key, value] = [Buffer.from(`watched-${worker}-${number % 100}`), Buffer.from(String(number))];
       try {
         await client.set(key, value);
         const found = await client.get(key);
-        if (!value.equals(found)) {
-          throw new Error(`${found} was read of ${key}, and ${value} was written`);
-        }
+        // What a primary had acknowledged when it died is no error of the client: see run.py.
+        if (found === null || !value.equals(found)) seen.lost += 1;
         const at = now();
         seen.gap = Math.max(seen.gap, at - seen.last);
         seen.last = at;
@@ -92,24 +92,29 @@ async function watch(make) {
     }
   };
   for (const [worker, seen] of workers.entries()) work(await make(), seen, worker);
-  await until(() => workers.every((seen) => seen.rounds >= ROUNDS_BEFORE));
+  if (!await until(() => workers.every((seen) => seen.rounds >= ROUNDS_BEFORE))) {
+    throw new Error(`too slow: ${workers.map((seen) => seen.rounds)} ${JSON.stringify(errors)}`);
+  }
   for (const seen of workers) seen.gap = 0;
   console.log('ready');
   const lines = createInterface({ input: process.stdin });
   await new Promise((done) => lines.once('line', done));
   const struck = now();
   const isWell = (seen) => seen.last > struck && now() - seen.last < 0.5;
-  await until(() => now() - struck > SECONDS_AFTER && workers.every(isWell));
-  const works = workers.every(isWell);
+  const works = await until(() => now() - struck > SECONDS_AFTER && workers.every(isWell));
   isOver = true;
   const rounds = workers.reduce((sum, seen) => sum + seen.rounds, 0);
   const gap = Math.max(...workers.map((seen) => seen.gap));
-  console.log(JSON.stringify({ works, rounds, gap_ms: Math.round(gap * 1000), errors }));
+  const lost = workers.map((seen) => seen.lost);
+  console.log(JSON.stringify({ works, rounds, lost, gap_ms: Math.round(gap * 1000), errors }));
 }
 
+/** Whether it came true in time. */
 async function until(condition) {
-  const end = now() + SECONDS_MAX;
-  while (!condition() && now() < end) await pause(0.005);
+  for (const end = now() + SECONDS_MAX; now() < end; await pause(0.005)) {
+    if (condition()) return true;
+  }
+  return condition();
 }
 
 module.exports = { main, CLIENT_PORTS, REDIRECT_PORTS };

@@ -59,7 +59,7 @@ def check(make):
     expect("set, get", client.get(b"greeting"), b"hello")
     expect("a missing key", client.get(b"missing"), None)
     client.expire(b"greeting", 100)
-    expect("expire, ttl", client.ttl(b"greeting") in (99, 100), True)
+    expect("expire, ttl", 90 <= client.ttl(b"greeting") <= 100, True)
     every_byte = bytes(range(256))
     client.set(every_byte, every_byte[::-1])
     expect("keys and values of any bytes", client.get(every_byte), every_byte[::-1])
@@ -80,6 +80,7 @@ def check(make):
 class Seen:
     def __init__(self):
         self.rounds = 0
+        self.lost = 0
         self.errors = {}
         self.gap = 0.0
         self.last = time.monotonic()
@@ -98,9 +99,8 @@ def work(client, worker, seen, is_over):
         number += 1
         try:
             client.set(key, value)
-            found = client.get(key)
-            if found != value:
-                raise ValueError(f"{found} was read of {key}, and {value} was written")
+            # What a primary had acknowledged when it died is no error of the client: see run.py.
+            seen.lost += client.get(key) != value
             seen.done()
         except Exception as error:
             text = f"{type(error).__name__}: {error}"[:200]
@@ -118,29 +118,36 @@ def watch(make):
     ]
     for thread in threads:
         thread.start()
-    until(lambda: all(seen.rounds >= ROUNDS_BEFORE for seen in all_seen), SECONDS_MAX)
+    if not until(lambda: all(seen.rounds >= ROUNDS_BEFORE for seen in all_seen), SECONDS_MAX):
+        sys.exit(f"too slow: {[(seen.rounds, seen.errors) for seen in all_seen]}")
     for seen in all_seen:
         seen.gap = 0.0
     print("ready", flush=True)
     sys.stdin.readline()
     struck = time.monotonic()
     is_well = lambda seen: seen.last > struck and time.monotonic() - seen.last < 0.5
-    until(
+    works = until(
         lambda: time.monotonic() - struck > SECONDS_AFTER and all(map(is_well, all_seen)), SECONDS_MAX
     )
-    works = all(map(is_well, all_seen))
     is_over.set()
     errors = {}
     for seen in all_seen:
         for text, count in seen.errors.items():
             errors[text] = errors.get(text, 0) + count
-    rounds, gap = sum(seen.rounds for seen in all_seen), max(seen.gap for seen in all_seen)
-    result = {"works": works, "rounds": rounds, "gap_ms": round(gap * 1000), "errors": errors}
+    result = {
+        "works": works,
+        "rounds": sum(seen.rounds for seen in all_seen),
+        "lost": [seen.lost for seen in all_seen],
+        "gap_ms": round(max(seen.gap for seen in all_seen) * 1000),
+        "errors": errors,
+    }
     print(json.dumps(result), flush=True)
     os._exit(0)
 
 
 def until(condition, seconds):
+    """Whether it came true in time."""
     end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
+    while not (is_true := condition()) and time.monotonic() < end:
         time.sleep(0.005)
+    return is_true

@@ -10,7 +10,7 @@ REDIRECT_PORT = os.environ["REDIRECT_PORTS"].split(",")[0]
 
 
 def run(*words, given=""):
-    done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(words, input=given, capture_output=True, text=True, timeout=120)
     return done.stdout + done.stderr
 
 
@@ -30,7 +30,9 @@ def check():
         expect(f"{name}: set", str(run(*cli, given="\n".join(lines)).count("OK")), "100")
         lines = [f"GET key-{number}" for number in range(100)]
         expect(f"{name}: get", run(*cli, given="\n".join(lines)), "value-0\n", "value-99\n")
-        expect(f"{name}: expire, ttl", run(*cli, given="EXPIRE key-1 100\nTTL key-1"), "1\n100")
+        # A busy machine may take some of its seconds away.
+        seconds = run(*cli, given="EXPIRE key-1 1000000\nTTL key-1")
+        expect(f"{name}: expire, ttl", seconds, "1\n1000000" if "1000000" in seconds else "1\n9999")
         expect(f"{name}: -3", run(*cli, "-3", "GET", "key-7"), "value-7")
         expect(f"{name}: mget", run(*cli, "MGET", "{t}1", "{t}2"), "\n")
     expect("redis-cli: mget of many slots", run(*plain, "MGET", "key-1", "key-2"), "value-1\nvalue-2")

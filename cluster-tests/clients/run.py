@@ -10,6 +10,8 @@ talk to the first node. Each is run with `check`, then with `watch` while the se
 
 - every check holds
 - nobody sees an error when a node is stopped, and plain clients none when another node is killed
+- what was written is read when a node is stopped. Of what the killed node had acknowledged a moment
+  before, each writer may lose the one write that it had just made
 - after a kill every client works again; for how long it did not, and what it raised, is printed
 """
 
@@ -84,18 +86,18 @@ def free_ports():
 def settle(nodes):
     end = time.monotonic() + WAIT_MAX
     while True:
+        views = {}
         try:
-            views = set()
             for node in nodes:
                 stats = node.stats()
-                views.add((stats["settled"], stats["members_alive"], stats["view"]))
-            settled, alive, _ = next(iter(views))
-            if len(views) == 1 and (settled, alive) == ("1", str(NODES)):
+                views[node.port] = (stats["settled"], stats["members_alive"], stats["view"])
+            settled, alive, _ = views[nodes[0].port]
+            if len(set(views.values())) == 1 and (settled, alive) == ("1", str(NODES)):
                 return
-        except (OSError, KeyError):
-            pass
+        except (OSError, KeyError) as error:
+            views["error"] = repr(error)
         if time.monotonic() > end:
-            sys.exit("the nodes do not settle: " + str(views))
+            sys.exit(f"the nodes do not settle (port: settled, members alive, view): {views}")
         time.sleep(0.02)
 
 
@@ -121,7 +123,7 @@ class Client:
     def check(self):
         process = self.start("check")
         output, errors = finish(process)
-        print(output, end="")
+        print(output, end="", flush=True)
         return None if process.returncode == 0 else errors.strip()[-2000:]
 
     def watch(self, nodes, how, said):
@@ -134,7 +136,9 @@ class Client:
         if not is_ready:
             process.kill()
             _, errors = finish(process)
-            return None if process.returncode == NOT_TRIED else f"not ready: {errors.strip()[-2000:]}"
+            if process.returncode == NOT_TRIED:
+                return None
+            return f"not ready for a node to be {said}: {errors.strip()[-2000:]}"
         try:
             began = threading.Thread(target=nodes[STRUCK].end, args=(how,))
             began.start()
@@ -149,13 +153,17 @@ class Client:
         try:
             seen = json.loads(output)
         except ValueError:
-            return f"says nothing: {errors.strip()[-2000:]}"
+            return f"says nothing after a node was {said}: {errors.strip()[-2000:]}"
         kinds = " ".join(f"[{count} x {text}]" for text, count in seen["errors"].items()) or "none"
-        print(f"  {said}: longest pause {seen['gap_ms']} ms in {seen['rounds']} rounds, errors: {kinds}")
+        figures = f"longest pause {seen['gap_ms']} ms in {seen['rounds']} rounds"
+        print(f"  {said}: {figures}, writes lost: {sum(seen['lost'])}, errors: {kinds}", flush=True)
         if not seen["works"]:
-            return f"does not work after a node was {said}"
-        may_fail = self.is_cluster_aware and how == signal.SIGKILL
-        return "errors were raised" if seen["errors"] and not may_fail else None
+            return f"does not work after a node was {said}: {kinds}"
+        is_killed = how == signal.SIGKILL
+        if max(seen["lost"]) > is_killed:
+            return f"a node was {said}, and these writes were lost, by writer: {seen['lost']}"
+        may_fail = self.is_cluster_aware and is_killed
+        return f"a node was {said}, and errors were raised: {kinds}" if seen["errors"] and not may_fail else None
 
 
 def finish(process):
@@ -184,7 +192,7 @@ def main():
     peers = [base + 2_000 + number for number in range(NODES)]
     nodes = [Node(f"n{number + 1}", base + number, peers, number, cluster) for number in range(NODES)]
     clients = [Client(path, nodes) for path in sorted(HERE.iterdir()) if is_chosen(path)]
-    passed, failed, skipped = 0, 0, 0
+    passed, skipped, failed = 0, 0, {}
     try:
         for node in nodes:
             node.start()
@@ -203,14 +211,19 @@ def main():
             failures = [failure for failure in failures if failure]
             for failure in failures:
                 print(f"  FAILED: {failure}", flush=True)
-            failed += bool(failures)
+            if failures:
+                failed[client.name] = failures
             passed += not failures
     finally:
         for node in nodes:
             if node.process and node.process.poll() is None:
                 node.process.kill()
                 node.process.wait()
-    print(f"{passed} passed, {failed} failed, {skipped} skipped")
+    # Once more, since often only the end of what is printed is looked at.
+    for name, failures in failed.items():
+        for failure in failures:
+            print(f"{name} FAILED: {failure[-800:]}")
+    print(f"{passed} passed, {len(failed)} failed, {skipped} skipped")
     sys.exit(1 if failed else NOT_TRIED if passed == 0 else 0)
 
 
