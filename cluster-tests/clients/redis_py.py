@@ -11,6 +11,9 @@ class Plain(harness.Client):
     def set(self, key, value):
         assert self.redis.set(key, value)
 
+    def set_for(self, key, value, seconds):
+        assert self.redis.set(key, value, ex=seconds)
+
     def get(self, key):
         return self.redis.get(key)
 

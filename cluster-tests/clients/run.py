@@ -151,9 +151,10 @@ class Client:
                 nodes[STRUCK].start()
         settle(nodes)
         try:
-            seen = json.loads(output)
-        except ValueError:
-            return f"says nothing after a node was {said}: {errors.strip()[-2000:]}"
+            # Libraries may have said something before.
+            seen = json.loads(output.strip().splitlines()[-1])
+        except (ValueError, IndexError):
+            return f"says nothing after a node was {said}: {output[-500:]} {errors.strip()[-2000:]}"
         kinds = " ".join(f"[{count} x {text}]" for text, count in seen["errors"].items()) or "none"
         figures = f"longest pause {seen['gap_ms']} ms in {seen['rounds']} rounds"
         print(f"  {said}: {figures}, writes lost: {sum(seen['lost'])}, errors: {kinds}", flush=True)
@@ -186,6 +187,8 @@ def can_run(client):
 
 
 def main():
+    # As an interrupt: the nodes end too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit("ended"))
     TOOLS.mkdir(parents=True, exist_ok=True)
     base = free_ports()
     cluster = f"clients-{os.getpid()}"
