@@ -5,6 +5,7 @@ use std::sync::OnceLock;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::sync::RwLockReadGuard;
+use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
@@ -92,6 +93,8 @@ pub struct Counters {
     pub streams_dropped: AtomicU64,
     /// Pulls that the shards answer just now, each counted by each shard.
     pub pulls_answering: AtomicUsize,
+    /// Whether this node lacks something that others have, as far as it knows.
+    pub healing: AtomicBool,
     /// Shards started again after a failure.
     pub shards_restarted: AtomicU64,
 }

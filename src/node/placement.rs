@@ -255,6 +255,8 @@ impl Actor for PlacementActor {
             }
             Message::Removed(removals) => placement.remove(&removals, now, &mut out),
         }
+        // Before the view is: whoever sees that all is in its place must not miss that it is not complete.
+        self.context.counters.healing.store(placement.is_healing(), Ordering::Release);
         // Told when they are done, and with the view that they led to.
         let (events, out): (Vec<Output>, Vec<Output>) =
             out.into_iter().partition(|output| matches!(output, Output::Event(_)));

@@ -116,7 +116,7 @@ fn own_lines(context: &Context) -> Vec<String> {
         line("process_id", std::process::id()),
         line("uptime_ms", context.clocks.now().as_micros().saturating_sub(1_000_000) / 1_000),
         line("view", format_args!("{:08x}", view.fingerprint())),
-        line("settled", u8::from(view.is_settled())),
+        line("settled", u8::from(view.is_settled() && !counters.healing.load(Ordering::Acquire))),
         line("members", view.members().len()),
         line("members_alive", alive),
         line("partitions_primary", view.primaries_of(view.me()).len()),

@@ -64,6 +64,11 @@ impl Healing {
         self.offers.iter()
     }
 
+    /// Whether copies that a dead primary has left behind are still to complete each other.
+    fn is_under_way(&self, is_live: impl Fn(NodeId) -> bool) -> bool {
+        self.bereaved.keys().any(|(holder, _)| is_live(*holder))
+    }
+
     /// A pull of all that a node may have of partitions begins.
     pub(super) fn planned(&mut self, source: NodeId, partitions: &PartitionSet) {
         if let Some(offered) = self.offers.get_mut(&source) {
@@ -80,6 +85,13 @@ impl Pulling {
 }
 
 impl Placement {
+    /// Whether there is a living node of which we still have to ask, or are asking, what we may lack.
+    pub fn is_healing(&self) -> bool {
+        !self.pulls.is_empty()
+            || self.missing_by_source().values().any(|partitions| !partitions.is_empty())
+            || self.healing.is_under_way(|holder| self.peers.is_live(holder))
+    }
+
     /// The members that are dead and still on the ring: see [`Placement::remember`].
     pub fn departed(&self, now: Moment) -> Vec<Departed> {
         self.peers.departed(now)

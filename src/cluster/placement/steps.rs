@@ -260,7 +260,7 @@ impl Placement {
     }
 
     /// What we should have and have not, by the node that has it.
-    fn missing_by_source(&self) -> BTreeMap<NodeId, PartitionSet> {
+    pub(super) fn missing_by_source(&self) -> BTreeMap<NodeId, PartitionSet> {
         let mut missing: BTreeMap<NodeId, PartitionSet> = BTreeMap::new();
         let me = self.view.ring().index_of(self.identity.node);
         for partition in Partition::all().filter(|partition| !self.record.synced.contains(*partition)) {

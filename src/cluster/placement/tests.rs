@@ -305,7 +305,10 @@ impl Net {
 
     fn assert_settled(&self) {
         self.assert_agreed();
-        self.live().for_each(|node| assert!(node.placement.view().is_settled(), "not settled"));
+        for node in self.live() {
+            assert!(node.placement.view().is_settled(), "not settled");
+            assert!(!node.placement.is_healing(), "something is still to be pulled");
+        }
     }
 
     fn events(&self, number: usize) -> &[Event] {
@@ -898,6 +901,7 @@ fn a_gap_in_a_stream_is_repaired_by_a_pull_of_what_both_hold() {
         .collect();
     assert_eq!(pulls, [usize::from(crate::store::PARTITION_COUNT)]);
     assert_eq!(net.nodes[0].placement.record().synced, PartitionSet::full());
+    assert!(net.nodes[0].placement.is_healing(), "it may lack something until the pull is done");
 }
 
 #[test]
