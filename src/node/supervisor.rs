@@ -130,6 +130,15 @@ impl Actor for Supervisor {
         }
         Ok(())
     }
+
+    /// All parts end with it, the first that was started first. The library would end them too, but in the
+    /// order of a hash, and what a node says while it ends would depend on chance.
+    async fn post_stop(&self, myself: ActorRef<Message>, _: &mut State) -> Result<(), ActorProcessingErr> {
+        let mut parts = myself.get_children();
+        parts.sort_by_key(ActorCell::get_id);
+        parts.iter().for_each(ActorCell::kill);
+        Ok(())
+    }
 }
 
 impl Supervisor {
