@@ -28,6 +28,8 @@ pub struct Host {
     pub told: Vec<(Moment, Output)>,
     stopped_until: Option<Moment>,
     socket: VecDeque<Vec<u8>>,
+    /// When it is to be woken.
+    due: Option<Moment>,
 }
 
 /// The network and its hosts. Public fields are the weather; change them at any time.
@@ -52,6 +54,9 @@ pub struct Simulation {
     pub wire: BTreeMap<(Moment, u64), (SocketAddr, Vec<u8>)>,
     sent: u64,
     trace: Xxh3,
+    by_addr: BTreeMap<SocketAddr, usize>,
+    /// When which host is to be woken.
+    due: BTreeSet<(Moment, usize)>,
 }
 
 pub fn addr(index: usize) -> SocketAddr {
@@ -79,6 +84,7 @@ impl Simulation {
             told: Vec::new(),
             stopped_until: None,
             socket: VecDeque::new(),
+            due: None,
         };
         let mut simulation = Self {
             now: Moment::from_millis(1_000),
@@ -94,6 +100,8 @@ impl Simulation {
             wire: BTreeMap::new(),
             sent: 0,
             trace: Xxh3::new(),
+            by_addr: (0..count).map(|index| (addr(index), index)).collect(),
+            due: BTreeSet::new(),
         };
         (0..count).for_each(|index| simulation.start(index, "ours", 1_000 + index as u64));
         simulation
@@ -116,8 +124,27 @@ impl Simulation {
         let rng = StdRng::seed_from_u64(self.rng.random());
         let cluster = ClusterId::of_name(cluster);
         let settings = self.settings.clone();
-        self.hosts[index].membership = Some(Membership::new(identity, cluster, settings, rng, self.now));
+        let membership = Membership::new(identity, cluster, settings, rng, self.now);
+        self.put(index, Some(membership));
         self.hosts[index].socket.clear();
+    }
+
+    /// Puts a process on a host in place of whatever ran there, or none.
+    pub fn put(&mut self, index: usize, membership: Option<Membership>) {
+        self.hosts[index].membership = membership;
+        self.set_due(index);
+    }
+
+    fn set_due(&mut self, index: usize) {
+        let host = &mut self.hosts[index];
+        let due = host.membership.as_ref().and_then(|running| host.stopped_until.or(running.deadline()));
+        let before = std::mem::replace(&mut host.due, due);
+        if before != due {
+            if let Some(at) = before {
+                self.due.remove(&(at, index));
+            }
+            self.due.extend(due.map(|at| (at, index)));
+        }
     }
 
     /// Everybody announces to the first node.
@@ -131,11 +158,12 @@ impl Simulation {
     }
 
     pub fn kill(&mut self, index: usize) {
-        self.hosts[index].membership = None;
+        self.put(index, None);
     }
 
     pub fn stop(&mut self, index: usize, duration: Duration) {
         self.hosts[index].stopped_until = Some(self.now + duration);
+        self.set_due(index);
     }
 
     /// No datagram passes between the two groups.
@@ -166,6 +194,7 @@ impl Simulation {
         let mut out = Vec::new();
         let membership = self.hosts[index].membership.as_mut().expect("the process runs");
         let result = input(membership, self.now, &mut out);
+        self.set_due(index);
         self.carry_out(index, out);
         result
     }
@@ -196,7 +225,7 @@ impl Simulation {
     fn transmit(&mut self, from: usize, to: SocketAddr, mut bytes: Vec<u8>) {
         assert!(bytes.len() <= crate::cluster::membership::DATAGRAM_BYTES_MAX);
         self.trace.update(&bytes);
-        let target = self.hosts.iter().position(|host| host.addr == to);
+        let target = self.by_addr.get(&to).copied();
         let is_cut = target.is_none_or(|to| self.cuts.contains(&(from, to)));
         if is_cut || self.rng.random_bool(self.loss) {
             return;
@@ -234,11 +263,7 @@ impl Simulation {
     /// Handles the next event, if it comes before `end`.
     fn step(&mut self, end: Moment) -> bool {
         let wire = self.wire.first_key_value().map(|((at, _), _)| *at);
-        let hosts = self.hosts.iter().enumerate().filter_map(|(index, host)| {
-            let deadline = host.membership.as_ref()?.deadline();
-            Some((host.stopped_until.or(deadline)?, index))
-        });
-        let host = hosts.min();
+        let host = self.due.first().copied();
         let at = match (wire, host) {
             (None, None) => return false,
             (wire, host) => wire
@@ -259,7 +284,7 @@ impl Simulation {
 
     fn arrive(&mut self) {
         let Some((_, (to, bytes))) = self.wire.pop_first() else { return };
-        let Some(index) = self.hosts.iter().position(|host| host.addr == to) else { return };
+        let Some(index) = self.by_addr.get(&to).copied() else { return };
         let host = &mut self.hosts[index];
         match (host.stopped_until.is_some(), host.membership.is_some()) {
             (true, _) if host.socket.len() < self.socket_queue_max => host.socket.push_back(bytes),
@@ -273,6 +298,7 @@ impl Simulation {
     /// A deadline has come, or a stopped process goes on: timers first, the worse order.
     fn wake(&mut self, index: usize) {
         let was_stopped = self.hosts[index].stopped_until.take().is_some();
+        self.set_due(index);
         if self.hosts[index].membership.is_none() {
             return;
         }

@@ -630,7 +630,7 @@ fn two_processes_with_one_name_disturb_but_do_not_flood() {
     let identity = Identity { node: node(1), generation: Generation::from_raw(9_000), addr: addr(3) };
     let (settings, rng) = (MembershipSettings::default(), StdRng::seed_from_u64(1));
     let impostor = Membership::new(identity, ClusterId::of_name("ours"), settings, rng, simulation.now);
-    simulation.hosts[3].membership = Some(impostor);
+    simulation.put(3, Some(impostor));
     let seed = simulation.identity(0);
     simulation.announce(3, seed);
     let before = simulation.membership(0).stats().clone();
