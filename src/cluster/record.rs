@@ -10,6 +10,8 @@ use crate::cluster::membership::Generation;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::ownership::Standing;
+use crate::cluster::planted;
+use crate::cluster::planted::Bug;
 use crate::store::PartitionSet;
 
 /// Longest name of a node and longest host that it announces, in bytes: a record must fit a packet.
@@ -56,6 +58,9 @@ pub struct Departed {
 impl Record {
     /// Whether this replaces `other`, a record of the same node.
     pub fn is_newer_than(&self, other: &Record) -> bool {
+        if planted::has(Bug::AcceptOldGeneration) {
+            return self.revision > other.revision;
+        }
         (self.generation, self.revision) > (other.generation, other.revision)
     }
 
