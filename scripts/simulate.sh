@@ -40,7 +40,7 @@ main() {
     # Tokio's own chance can be seeded only with this. The program has a folder of its own, or everything
     # else would be built anew each time.
     RUSTFLAGS="${RUSTFLAGS:-} --cfg tokio_unstable" CARGO_TARGET_DIR="${CARGO_TARGET_DIR:-$root/target}/simulation" \
-        cargo test --quiet --locked --profile sim --features sim --test simulation -- "$@"
+        cargo run --quiet --locked --profile sim --no-default-features --features sim --bin simulation -- "$@"
 }
 
 main "$@"
