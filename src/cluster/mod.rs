@@ -1,5 +1,7 @@
 //! What nodes agree on: membership, ring, ownership, placement and the messages between them.
 
+#[cfg(test)]
+pub mod example;
 pub mod membership;
 pub mod ownership;
 pub mod peer;

@@ -450,16 +450,8 @@ impl Serving {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cluster::example;
     use crate::cluster::membership::Generation;
-    use crate::cluster::membership::Identity;
-    use crate::cluster::ownership::Claim;
-    use crate::cluster::ownership::Ownership;
-    use crate::cluster::ownership::Standing;
-    use crate::cluster::record::Record;
-    use crate::cluster::ring::Ring;
-    use crate::cluster::ring::WEIGHT_ONE;
-    use crate::cluster::view::Liveness;
-    use crate::cluster::view::Member;
     use crate::command::Op;
     use crate::command::Together;
     use crate::store::ShardLimits;
@@ -473,34 +465,11 @@ mod tests {
     /// The view of the first of these nodes, with what each has synced.
     fn view(nodes: &[(&str, &PartitionSet)]) -> Arc<View> {
         let member = |(name, synced): &(&str, &PartitionSet)| {
-            let addr = std::net::SocketAddr::from(([127, 0, 0, 1], 1));
-            let identity = Identity { node: node(name), generation: Generation::from_raw(1), addr };
-            let record = Record {
-                node: identity.node,
-                generation: identity.generation,
-                revision: 1,
-                name: (*name).to_owned(),
-                host: "host".to_owned(),
-                client_port: 1,
-                redirect_port: 2,
-                weight: WEIGHT_ONE,
-                is_leaving: false,
-                is_retiring: false,
-                synced: (*synced).clone(),
-            };
-            Member { identity, liveness: Liveness::Alive, record: Arc::new(record) }
+            let mut member = example::member(name);
+            Arc::make_mut(&mut member.record).synced = (*synced).clone();
+            member
         };
-        let mut members: Vec<Member> = nodes.iter().map(member).collect();
-        let me = members[0].identity.node;
-        members.sort_by_key(|member| member.identity.node);
-        let ring = Arc::new(Ring::new(members.iter().map(|m| (m.identity.node, m.record.weight))));
-        let claim = |member: &Member| Claim {
-            node: member.identity.node,
-            standing: Standing::Live,
-            synced: member.record.synced.clone(),
-        };
-        let ownership = Ownership::new(&ring, &members.iter().map(claim).collect::<Vec<_>>(), 2);
-        Arc::new(View::new(me, ring, members, ownership))
+        Arc::new(example::view(nodes.iter().map(member).collect()))
     }
 
     fn serving(view: Arc<View>) -> Serving {

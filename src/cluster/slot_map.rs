@@ -242,49 +242,16 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::cluster::membership::Generation;
-    use crate::cluster::membership::Identity;
-    use crate::cluster::ownership::Claim;
-    use crate::cluster::ownership::Ownership;
-    use crate::cluster::ownership::Standing;
-    use crate::cluster::record::Record;
-    use crate::cluster::ring::Ring;
-    use crate::cluster::ring::WEIGHT_ONE;
-    use crate::store::PartitionSet;
+    use crate::cluster::example;
 
-    /// The view of the first of these nodes: name, host, how alive. Who is not dead has everything.
+    /// The view of the first of these nodes: name, host, how alive.
     fn view(nodes: &[(&str, &str, Liveness)]) -> View {
         let member = |(name, host, liveness): &(&str, &str, Liveness)| {
-            let addr = std::net::SocketAddr::from(([10, 0, 0, 9], 21_337));
-            let node = NodeId::of_name(name);
-            let identity = Identity { node, generation: Generation::from_raw(7), addr };
-            let record = Record {
-                node,
-                generation: identity.generation,
-                revision: 1,
-                name: (*name).to_owned(),
-                host: (*host).to_owned(),
-                client_port: 31_337,
-                redirect_port: 32_337,
-                weight: WEIGHT_ONE,
-                is_leaving: false,
-                is_retiring: false,
-                synced: PartitionSet::full(),
-            };
-            Member { identity, liveness: *liveness, record: Arc::new(record) }
+            let mut member = Member { liveness: *liveness, ..example::member(name) };
+            Arc::make_mut(&mut member.record).host = (*host).to_owned();
+            member
         };
-        let mut members: Vec<Member> = nodes.iter().map(member).collect();
-        let me = members[0].identity.node;
-        members.sort_by_key(|member| member.identity.node);
-        let ring = Arc::new(Ring::new(members.iter().map(|m| (m.identity.node, m.record.weight))));
-        let claim = |member: &Member| Claim {
-            node: member.identity.node,
-            standing: if member.liveness == Liveness::Dead { Standing::Missing } else { Standing::Live },
-            synced: member.record.synced.clone(),
-        };
-        let claims: Vec<Claim> = members.iter().map(claim).collect();
-        let ownership = Ownership::new(&ring, &claims, 2);
-        View::new(me, ring, members, ownership)
+        example::view(nodes.iter().map(member).collect())
     }
 
     fn three() -> View {

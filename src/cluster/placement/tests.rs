@@ -11,9 +11,9 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 
 use super::*;
+use crate::cluster::example::record;
 use crate::cluster::membership::Generation;
 use crate::cluster::removal::Removal;
-use crate::cluster::ring::WEIGHT_ONE;
 use crate::time::Timestamp;
 
 const STEP: Duration = Duration::from_millis(100);
@@ -52,22 +52,6 @@ struct Net {
     now: Moment,
 }
 
-fn record(identity: Identity, name: String) -> Record {
-    Record {
-        node: identity.node,
-        generation: identity.generation,
-        revision: 1,
-        name,
-        host: "127.0.0.1".into(),
-        client_port: 31_337,
-        redirect_port: 32_337,
-        weight: WEIGHT_ONE,
-        is_leaving: false,
-        is_retiring: false,
-        synced: PartitionSet::new(),
-    }
-}
-
 fn identity(number: usize, generation: u64) -> Identity {
     let addr = SocketAddr::from(([127, 0, 0, 1], 1_000 + number as u16));
     Identity {
@@ -100,7 +84,7 @@ impl Net {
 
     fn spawn_with(&self, settings: PlacementSettings, number: usize, generation: u64) -> Node {
         let identity = identity(number, generation);
-        let record = record(identity, format!("node-{number}"));
+        let record = record(identity, &format!("node-{number}"));
         let placement = Placement::new(settings, identity, record, self.now);
         Node {
             shown: Arc::clone(placement.view()),
@@ -347,7 +331,7 @@ fn a_node_claims_nothing_while_it_lacks_the_record_of_a_live_member() {
     net.act(0, |placement, now, out| placement.member_alive(other, now, out));
     net.act(0, Placement::joined);
     assert!(net.nodes[0].placement.record().synced.is_empty());
-    let full = Record { synced: PartitionSet::full(), ..record(other, "node-1".into()) };
+    let full = Record { synced: PartitionSet::full(), ..record(other, "node-1") };
     net.act(0, |placement, now, out| placement.record_arrived(full, now, out));
     assert!(net.nodes[0].placement.record().synced.is_empty());
     assert!(net.nodes[0].placement.view().primary(Partition::new(0).unwrap()) == Some(other.node));
@@ -360,7 +344,7 @@ fn a_record_that_comes_before_the_first_sign_of_life_is_kept_however_old_this_no
     let node = net.spawn(0, 1);
     net.nodes.push(node);
     let other = identity(1, 1);
-    let record = record(other, "node-1".into());
+    let record = record(other, "node-1");
     net.act(0, |placement, now, out| placement.record_arrived(record, now, out));
     net.tick();
     net.act(0, |placement, now, out| placement.member_alive(other, now, out));
@@ -376,9 +360,9 @@ fn a_node_that_joins_does_not_take_empty_what_a_member_holds_that_it_only_heard_
         net.nodes.push(node);
     }
     let (seed, holder) = (net.nodes[1].identity, net.nodes[2].identity);
-    let full = Record { synced: PartitionSet::full(), ..record(holder, "node-2".into()) };
+    let full = Record { synced: PartitionSet::full(), ..record(holder, "node-2") };
     net.act(0, |placement, now, out| {
-        placement.record_arrived(record(seed, "node-1".into()), now, out);
+        placement.record_arrived(record(seed, "node-1"), now, out);
         placement.record_arrived(full, now, out);
         placement.member_alive(seed, now, out);
         placement.joined(now, out);
@@ -396,9 +380,9 @@ fn a_node_that_was_found_by_one_member_claims_nothing_before_that_has_told_of_th
         net.nodes.push(node);
     }
     let (finder, holder) = (net.nodes[1].identity, net.nodes[2].identity);
-    let full = Record { synced: PartitionSet::full(), ..record(holder, "node-2".into()) };
+    let full = Record { synced: PartitionSet::full(), ..record(holder, "node-2") };
     net.act(0, |placement, now, out| {
-        placement.record_arrived(record(finder, "node-1".into()), now, out);
+        placement.record_arrived(record(finder, "node-1"), now, out);
         placement.member_alive(finder, now, out);
     });
     assert!(net.nodes[0].placement.record().synced.is_empty());
@@ -627,7 +611,7 @@ fn a_member_is_said_to_have_joined_once_in_each_of_its_lives_and_when_its_name_i
     let new = identity(7, 1);
     net.act(0, |placement, now, out| placement.member_alive(new, now, out));
     assert_eq!(joins(&net, new.node), 0);
-    net.act(0, |placement, now, out| placement.record_arrived(record(new, "node-7".into()), now, out));
+    net.act(0, |placement, now, out| placement.record_arrived(record(new, "node-7"), now, out));
     assert_eq!(joins(&net, new.node), 1);
 }
 
@@ -851,8 +835,8 @@ fn a_node_whose_record_came_before_its_membership_is_waited_for_with_claims() {
     }
     // Node 0 joins through node 1 and learns there that node 2 exists, which has everything.
     let (seed, owner) = (net.nodes[1].identity, net.nodes[2].identity);
-    let empty = record(seed, "node-1".into());
-    let full = Record { synced: PartitionSet::full(), ..record(owner, "node-2".into()) };
+    let empty = record(seed, "node-1");
+    let full = Record { synced: PartitionSet::full(), ..record(owner, "node-2") };
     net.act(0, |placement, now, out| placement.record_arrived(empty, now, out));
     net.act(0, |placement, now, out| placement.record_arrived(full, now, out));
     net.act(0, |placement, now, out| placement.member_alive(seed, now, out));
@@ -863,7 +847,7 @@ fn a_node_whose_record_came_before_its_membership_is_waited_for_with_claims() {
     assert!(Partition::all().all(|partition| view.primary(partition) == Some(owner.node)));
     // But not for ever: it may have been gone long ago.
     let mut net = Net::with_nodes(1, 1);
-    let gone = record(owner, "node-2".into());
+    let gone = record(owner, "node-2");
     net.act(0, |placement, now, out| placement.record_arrived(gone, now, out));
     net.now = net.now + Duration::from_secs(4);
     assert!(!net.nodes[0].placement.peers.has_unknown(net.now));
