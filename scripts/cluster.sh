@@ -46,6 +46,7 @@ Usage: scripts/cluster.sh <command>
   add               one more node joins
   remove N          the node leaves for good: its keys move to the others, then it ends
   forget N          a node that was killed or stopped is taken out for good
+  verify            compare all copies of all keys; fails if some differ
   logs N [-f]       what a node has logged; -f: and goes on logging
 
   down              stop all nodes
@@ -277,6 +278,16 @@ command_forget() {
     : >"$run/nodes/$name/gone"
 }
 
+command_verify() {
+    local asked
+    expect_no_arguments verify "$@"
+    require_up
+    asked=$(running_nodes)
+    asked=${asked%%$'\n'*}
+    [[ -n $asked ]] || fail "no node runs"
+    "$(setting binary)" verify --admin "$(admin_address "$asked")" || fail "not all copies are alike"
+}
+
 command_logs() {
     local name log
     [[ $# -eq 1 || ($# -eq 2 && ${2:-} == -f) ]] || wrong_arguments "usage: logs N [-f]"
@@ -300,7 +311,7 @@ main() {
     trap 'exit 143' TERM HUP
     trap finish EXIT
     case $command in
-        up | down | status | watch | demo | kill | stop | pause | resume | start | add | remove | forget | logs)
+        up | down | status | watch | demo | kill | stop | pause | resume | start | add | remove | forget | verify | logs)
             "command_$command" "$@" ;;
         help | -h | --help) usage ;;
         *) wrong_arguments "there is no command $command" ;;

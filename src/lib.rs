@@ -30,6 +30,7 @@
 //! | version | hybrid logical clock on every entry and tombstone; the greater wins everywhere |
 //! | tenure | what a shard knows only because it serves its partitions: leases, marks; void when they move |
 //! | lease | the right of one caller to set a key that many miss |
+//! | digest | what a copy of a partition holds, in a few numbers; copies with the same one are alike |
 //! | tombstone | what a delete leaves behind, so that an older copy cannot bring the key back |
 
 pub mod client;

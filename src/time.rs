@@ -51,6 +51,13 @@ impl Add<Duration> for Moment {
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// The time so much later.
+    pub fn after(self, duration: Duration) -> Self {
+        Self::from_millis(
+            self.as_millis().saturating_add(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)),
+        )
+    }
+
     /// The time `millis` milliseconds after the Unix epoch.
     pub const fn from_millis(millis: u64) -> Self {
         Self(millis)

@@ -159,6 +159,8 @@ demo_restart() {
     say "   and has its share back after $(seconds_since "$started") s: primary of ${found[primaries]} partitions, replica of ${found[replicas]}"
     collect "$(probe readable --nodes "$(node_list "$victim")" --keys $demo_keys)"
     say "   keys readable through $victim: $(grouped "${found[readable]}") of $(grouped $demo_keys)"
+    # Last changes may still be on their way: it waits for them, as long as a healed split may take.
+    "$(setting binary)" verify --admin "$(admin_address "$victim")" | sed 's/^/   /'
 }
 
 collect_status() {

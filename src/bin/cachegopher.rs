@@ -1,10 +1,9 @@
 //! The node's command line.
 
 use std::process::ExitCode;
-use std::time::Duration;
-use std::time::Instant;
 
 use cachegopher::client::admin::AdminClient;
+use cachegopher::client::admin::Asked;
 use cachegopher::node::Ending;
 use cachegopher::node::Node;
 use cachegopher::node::settings::LogControl;
@@ -43,6 +42,14 @@ enum Action {
         #[command(flatten)]
         admin: Admin,
     },
+    /// Compare all copies of all keys, and say what differs; the exit code is 1 if something does
+    Verify {
+        /// How long it may take until nothing differs, in ms: there are always changes on their way
+        #[arg(long, default_value_t = 5_000, value_name = "MS")]
+        wait_ms: u64,
+        #[command(flatten)]
+        admin: Admin,
+    },
 }
 
 #[derive(Args)]
@@ -55,18 +62,17 @@ struct Admin {
 /// Why a node ends that the others do not want.
 const REMOVED: &str = "this node was removed from the cluster, by `cachegopher forget` or since it has left: \
                        start it under another name";
-/// How long a node that has left may take to end.
-const END_WAIT_MAX: Duration = Duration::from_secs(20);
-const END_LOOK_PERIOD: Duration = Duration::from_millis(50);
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().action {
-        Action::Serve(raw) => raw.check().map_err(|error| error.to_string()).and_then(serve),
-        Action::Leave(Admin { admin }) => leave(&admin),
-        Action::Forget { name, admin: Admin { admin } } => forget(&name, &admin),
+        Action::Serve(raw) => raw.check().map_err(|error| error.to_string()).and_then(serve).map(|()| true),
+        Action::Leave(admin) => ask(Asked::Leave, &admin),
+        Action::Forget { name, admin } => ask(Asked::Forget { name: &name }, &admin),
+        Action::Verify { wait_ms, admin } => ask(Asked::Verify { wait_ms }, &admin),
     };
     match done {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
         Err(reason) => {
             eprintln!("cachegopher: {reason}");
             ExitCode::FAILURE
@@ -74,27 +80,11 @@ fn main() -> ExitCode {
     }
 }
 
-fn leave(admin: &str) -> Result<(), String> {
-    let node = AdminClient::new(admin);
-    let answer = node.post("/leave").map_err(|error| error.to_string())?;
-    let deadline = Instant::now() + END_WAIT_MAX;
-    while node.is_healthy() {
-        if Instant::now() >= deadline {
-            return Err("the node has left the cluster, but its process does not end".to_owned());
-        }
-        std::thread::sleep(END_LOOK_PERIOD);
-    }
-    println!("{} has left the cluster, and its process has ended", answer["left"].as_str().unwrap_or("it"));
-    Ok(())
-}
-
-fn forget(name: &str, admin: &str) -> Result<(), String> {
-    // In a path only some bytes stand for themselves.
-    let encoded: String = name.bytes().map(|byte| format!("%{byte:02x}")).collect();
-    let answer = AdminClient::new(admin).post(&format!("/forget?name={encoded}"));
-    let answer = answer.map_err(|error| error.to_string())?;
-    println!("{name} is forgotten; {} of {} other nodes know it already", answer["told"], answer["others"]);
-    Ok(())
+/// Asks the node whose administrative port is there, and says what came of it.
+fn ask(asked: Asked<'_>, Admin { admin }: &Admin) -> Result<bool, String> {
+    let done = AdminClient::new(admin).ask(asked).map_err(|error| error.to_string())?;
+    print!("{}", done.text);
+    Ok(done.is_fine)
 }
 
 fn serve(mut settings: Settings) -> Result<(), String> {

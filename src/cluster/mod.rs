@@ -15,6 +15,7 @@ pub mod ring;
 mod scale;
 pub mod serving;
 pub mod slot_map;
+pub mod survey;
 pub mod view;
 #[cfg(feature = "sim")]
 pub mod witness;

@@ -20,6 +20,8 @@ use crate::cluster::record::Departed;
 use crate::cluster::record::Record;
 use crate::cluster::removal::Removal;
 use crate::cluster::replication::StreamStart;
+use crate::cluster::survey::PartitionDigest;
+use crate::cluster::survey::SurveyedKey;
 use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::store::Blob;
@@ -27,10 +29,11 @@ use crate::store::Change;
 use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::store::ScanCursor;
+use crate::time::Timestamp;
 use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
-pub const PEER_VERSION: u16 = 4;
+pub const PEER_VERSION: u16 = 5;
 /// The longest frame, in bytes, its length field not counted.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
@@ -114,6 +117,24 @@ pub enum Request {
         /// Which.
         removals: Vec<Removal>,
     },
+    /// Say what you have of every partition, in a few numbers.
+    Digest {
+        /// Named by the answer.
+        id: u64,
+        /// Values that are gone at this time are left out.
+        at: Timestamp,
+    },
+    /// Say what you have of some partitions, key by key.
+    Survey {
+        /// Named by the answer.
+        id: u64,
+        /// Where to go on.
+        position: ScanPosition,
+        /// Which partitions.
+        partitions: PartitionSet,
+        /// Values that are gone at this time are left out.
+        at: Timestamp,
+    },
 }
 
 /// What the node that accepted says.
@@ -182,6 +203,24 @@ pub enum Response {
     Removed {
         /// Of the request.
         id: u64,
+    },
+    /// The answer to [`Request::Digest`].
+    Digested {
+        /// Of the request.
+        id: u64,
+        /// Of all partitions that have values.
+        digests: Vec<PartitionDigest>,
+        /// Values that were evicted since the start.
+        evictions: u64,
+    },
+    /// The answer to [`Request::Survey`].
+    Surveyed {
+        /// Of the request.
+        id: u64,
+        /// Some keys.
+        keys: Vec<SurveyedKey>,
+        /// Where to go on; none: that was all.
+        next: Option<ScanPosition>,
     },
 }
 
@@ -457,6 +496,13 @@ mod tests {
                     at: Timestamp::from_millis(3),
                 }],
             },
+            Request::Digest { id: 7, at: Timestamp::from_millis(3) },
+            Request::Survey {
+                id: 8,
+                position: ScanPosition::START,
+                partitions: PartitionSet::full(),
+                at: Timestamp::from_millis(3),
+            },
         ]
     }
 
@@ -486,6 +532,16 @@ mod tests {
             Response::LeaseOver { id: 6, is_full: false },
             Response::Chosen { id: 7, key: Some(Blob(key())) },
             Response::Removed { id: 6 },
+            Response::Digested {
+                id: 7,
+                digests: vec![PartitionDigest { partition: partition(1), keys: 2, sum: 3 }],
+                evictions: 4,
+            },
+            Response::Surveyed {
+                id: 8,
+                keys: vec![SurveyedKey { key: Blob(key()), version: Version::from_raw(2), digest: 3 }],
+                next: None,
+            },
         ]
     }
 
@@ -496,19 +552,21 @@ mod tests {
     #[test]
     fn frames_are_byte_for_byte_as_the_specification_shows_them() {
         let spec = include_str!("../../proto-spec/peer.md");
-        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _, remove] = &requests()[..] else {
-            panic!("thirteen requests")
+        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _, remove, digest, _] =
+            &requests()[..]
+        else {
+            panic!("fifteen requests")
         };
         let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
-        let [_, refused, version, _, _, _, forwarded, applied, scanned, _, sized, over, chosen, removed] =
+        let [_, refused, version, _, _, _, forwarded, applied, scanned, _, sized, rest @ ..] =
             &responses()[..]
         else {
-            panic!("fourteen responses")
+            panic!("sixteen responses")
         };
-        let frames =
-            [forward, &stream, pull, scan, flush, size, lease, choose, remove].map(encode).into_iter();
-        let frames = frames
-            .chain([refused, version, forwarded, applied, scanned, sized, over, chosen, removed].map(encode));
+        let frames = [forward, &stream, pull, scan, flush, size, lease, choose, remove, digest];
+        let frames = frames.map(encode).into_iter();
+        let frames = frames.chain([refused, version, forwarded, applied, scanned, sized].map(encode));
+        let frames = frames.chain(rest.iter().map(encode));
         let lines = frames.map(|frame| format!("`{}`", hex(&frame)));
         let missing: Vec<String> = lines.filter(|line| !spec.contains(line)).collect();
         assert!(missing.is_empty(), "proto-spec/peer.md does not show:\n{}", missing.join("\n"));

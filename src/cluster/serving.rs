@@ -10,6 +10,7 @@ mod keys;
 mod pulls;
 #[cfg(feature = "sim")]
 mod shown;
+mod survey;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;

@@ -195,6 +195,21 @@ impl View {
         self.roles(partition).holders.iter().map(|index| self.node(*index)).filter(|node| *node != self.me)
     }
 
+    /// The members that should have a copy of a partition.
+    pub fn wanted(&self, partition: Partition) -> impl Iterator<Item = NodeId> + '_ {
+        self.roles(partition).wanted.iter().map(|index| self.node(*index))
+    }
+
+    /// The live holders of a partition that have all of it by their own word, in the order in which they
+    /// would serve it.
+    pub fn complete_copies(&self, partition: Partition) -> impl Iterator<Item = NodeId> + '_ {
+        let is_complete = move |index: &&NodeIndex| {
+            let member = &self.members[usize::from(**index)];
+            member.is_up() && member.is_current() && member.record.synced.contains(partition)
+        };
+        self.roles(partition).holders.iter().filter(is_complete).map(|index| self.node(*index))
+    }
+
     /// The partitions that a node serves.
     pub fn primaries_of(&self, node: NodeId) -> PartitionSet {
         Partition::all().filter(|partition| self.primary(*partition) == Some(node)).collect()

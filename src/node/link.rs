@@ -162,6 +162,8 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
             | Response::LeaseOver { .. }
             | Response::Chosen { .. }
             | Response::Removed { .. }
+            | Response::Digested { .. }
+            | Response::Surveyed { .. }
             | Response::Flushed { .. } => Err(PeerError::Unexpected),
         }
     };
@@ -293,6 +295,8 @@ impl LinkReader {
                 | Response::LeaseOver { id, .. }
                 | Response::Chosen { id, .. }
                 | Response::Removed { id }
+                | Response::Digested { id, .. }
+                | Response::Surveyed { id, .. }
                 | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };

@@ -52,6 +52,7 @@ mod shard_door;
 #[cfg(feature = "sim")]
 pub mod sim;
 mod supervisor;
+mod survey;
 mod turn_away;
 mod usage;
 mod welcome;

@@ -38,6 +38,8 @@ use crate::node::peers::Peer;
 use crate::node::placement;
 use crate::node::router;
 use crate::node::shard;
+use crate::node::survey;
+use crate::node::survey::NodeDigest;
 use crate::store::Blob;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -239,6 +241,20 @@ pub async fn serve(
                 tokio::spawn(async move {
                     let is_full = lease::ended_here(&context, key.0).await == Waited::Full;
                     let _ = replies.send(peer::encode(&Response::LeaseOver { id, is_full })).await;
+                });
+            }
+            Request::Digest { id, at } => {
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let NodeDigest { digests, evictions } = survey::digest_here(&context, at).await;
+                    let _ = replies.send(peer::encode(&Response::Digested { id, digests, evictions })).await;
+                });
+            }
+            Request::Survey { id, position, partitions, at } => {
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let (keys, next) = survey::keys_here(&context, position, &Arc::new(partitions), at).await;
+                    let _ = replies.send(peer::encode(&Response::Surveyed { id, keys, next })).await;
                 });
             }
             Request::Remove { id, removals } => {

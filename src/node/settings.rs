@@ -22,6 +22,7 @@ use crate::protocol::text::TextLimits;
 use crate::store::EvictionPolicy;
 
 use checks::admin_port;
+pub use checks::default_admin_port;
 use checks::idle_timeout;
 use checks::millis;
 use checks::peer_port;

@@ -29,6 +29,8 @@ use crate::cluster::placement::PullId;
 use crate::cluster::serving::Outgoing;
 use crate::cluster::serving::Served;
 use crate::cluster::serving::Serving;
+use crate::cluster::survey::Digests;
+use crate::cluster::survey::SurveyedKey;
 use crate::cluster::view::View;
 use crate::command::Codec;
 use crate::command::KeyCommand;
@@ -130,6 +132,26 @@ pub enum Message {
         key: bytes::Bytes,
         /// Who waits.
         waiter: oneshot::Sender<Waited>,
+    },
+    /// Say what is stored, in a few numbers for each partition: as much as one step may look at.
+    Digest {
+        /// Where to go on.
+        cursor: ScanCursor,
+        /// Values that are gone at this time are left out.
+        at: Timestamp,
+        /// Gets the digests of what was looked at, and where to go on.
+        reply: oneshot::Sender<(Digests, Option<ScanCursor>)>,
+    },
+    /// Say what is stored of some partitions, key by key: as much as one step may look at.
+    Survey {
+        /// Where to go on.
+        cursor: ScanCursor,
+        /// Which partitions.
+        partitions: Arc<PartitionSet>,
+        /// Values that are gone at this time are left out.
+        at: Timestamp,
+        /// Gets the keys, and where to go on.
+        reply: oneshot::Sender<(Vec<SurveyedKey>, Option<ScanCursor>)>,
     },
     /// The shard's figures, and the keys of the partitions that it serves.
     Stats(oneshot::Sender<(ShardStats, Served)>),
@@ -352,6 +374,13 @@ impl Actor for ShardActor {
             }
             Message::AwaitLease { waiter, .. } => {
                 let _ = waiter.send(Waited::Over);
+            }
+            Message::Digest { cursor, at, reply } => {
+                // Whoever compares may have given up.
+                let _ = reply.send(serving.digest(cursor, at));
+            }
+            Message::Survey { cursor, partitions, at, reply } => {
+                let _ = reply.send(serving.survey(cursor, &partitions, at));
             }
             Message::Stats(reply) => {
                 let _ = reply.send((serving.stats(), serving.served()));

@@ -52,6 +52,8 @@ pub async fn welcome(
             | Request::Choose { .. }
             | Request::Offer { .. }
             | Request::Remove { .. }
+            | Request::Digest { .. }
+            | Request::Survey { .. }
             | Request::Flush { .. } => return Err(PeerError::Unexpected),
         },
         Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),

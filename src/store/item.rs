@@ -7,6 +7,7 @@ use bytes::Bytes;
 use crate::store::Change;
 use crate::store::Content;
 use crate::store::Partition;
+use crate::store::table::POSITION_BITS;
 use crate::time::Timestamp;
 use crate::time::Version;
 
@@ -38,6 +39,14 @@ pub enum ItemContent<'a> {
 }
 
 impl Item<'_> {
+    /// Bytes of its key and value.
+    pub fn bytes(&self) -> usize {
+        match self.content {
+            ItemContent::Deleted => self.key.len(),
+            ItemContent::Value { bytes, .. } => self.key.len() + bytes.len(),
+        }
+    }
+
     /// A copy that can travel to another node.
     pub fn to_change(&self) -> Change {
         Change {
@@ -86,6 +95,16 @@ pub struct ScanCursor(pub(super) u32);
 impl ScanCursor {
     /// Before everything.
     pub const START: ScanCursor = ScanCursor(0);
+
+    /// Before everything of a partition.
+    pub fn at(partition: Partition) -> Self {
+        Self(u32::from(partition.number()) << POSITION_BITS)
+    }
+
+    /// The partition that comes next; none: it is at the end.
+    pub fn partition(self) -> Option<Partition> {
+        u16::try_from(self.0 >> POSITION_BITS).ok().and_then(Partition::new)
+    }
 
     /// The cursor with this raw representation.
     pub const fn from_raw(raw: u32) -> Self {

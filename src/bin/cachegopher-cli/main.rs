@@ -29,6 +29,8 @@ use std::time::Duration;
 use cachegopher::client::Answer;
 use cachegopher::client::Client;
 use cachegopher::client::Settings;
+use cachegopher::client::admin::AdminClient;
+use cachegopher::client::admin::Asked;
 use clap::Parser;
 use clap::Subcommand;
 use tokio::runtime::Runtime;
@@ -79,6 +81,19 @@ enum Action {
     Export(transfer::Export),
     /// Set the keys and values that `export` wrote
     Import(transfer::Import),
+    /// Compare all copies of all keys, and say what differs; the exit code is 1 if something does
+    Verify {
+        /// How long it may take until nothing differs, in ms: there are always changes on their way
+        #[arg(long, default_value_t = 5_000, value_name = "MS")]
+        wait_ms: u64,
+    },
+    /// Take the node out of the cluster for good: all that it has moves to the others, then it ends
+    Leave,
+    /// Take a dead node out of the cluster for good: a process of that name that comes back is sent away
+    Forget {
+        /// Its name
+        name: String,
+    },
     #[command(external_subcommand)]
     Command(Vec<OsString>),
 }
@@ -114,6 +129,9 @@ fn run(runtime: &Runtime, arguments: Arguments) -> Result<bool, String> {
             }
             one(runtime, &mut session(addresses), format, &words)
         }
+        Some(Action::Verify { wait_ms }) => ask(Asked::Verify { wait_ms }, &arguments.target, format),
+        Some(Action::Leave) => ask(Asked::Leave, &arguments.target, format),
+        Some(Action::Forget { name }) => ask(Asked::Forget { name: &name }, &arguments.target, format),
         Some(action) => runtime.block_on(tool(action, addresses, deadline, format)),
         None if io::stdin().is_terminal() && !arguments.stdin => {
             prompt::run(runtime, &mut session(addresses), format).map(|()| true)
@@ -180,6 +198,13 @@ fn ended(error: io::Error) -> Result<bool, String> {
     }
 }
 
+/// Asks the node's administrative port.
+fn ask(asked: Asked<'_>, target: &Target, format: Format) -> Result<bool, String> {
+    let done = AdminClient::new(&target.admin_address()?).ask(asked).map_err(|error| error.to_string())?;
+    let text = if format == Format::Json { format!("{}\n", done.answer) } else { done.text };
+    say(&text).map(|_| done.is_fine)
+}
+
 async fn tool(
     action: Action,
     addresses: Vec<String>,
@@ -221,7 +246,7 @@ async fn tool(
             }
             Ok(true)
         }
-        Action::Command(_) => Ok(true),
+        Action::Command(_) | Action::Verify { .. } | Action::Leave | Action::Forget { .. } => Ok(true),
     }
 }
 

@@ -6,7 +6,10 @@ use std::path::PathBuf;
 
 use cachegopher::node::settings::DEFAULT_PORT;
 use cachegopher::node::settings::RawSettings;
+use cachegopher::node::settings::default_admin_port;
 use clap::Args;
+
+const LOOPBACK: &str = "127.0.0.1";
 
 /// Where the node is.
 #[derive(Args, Clone, Debug, Default)]
@@ -20,6 +23,9 @@ pub struct Target {
     /// Client port of the node [default: 31337]
     #[arg(long, short, env = "CACHEGOPHER_PORT")]
     pub port: Option<u16>,
+    /// Administrative port of the node, for leave, forget and verify [default: the node's client port - 1000]
+    #[arg(long, env = "CACHEGOPHER_ADMIN", value_name = "HOST:PORT")]
+    pub admin: Option<String>,
     /// Address that the node listens on, where no host is given
     #[arg(long, env = "CACHEGOPHER_BIND", value_name = "IP", hide = true)]
     pub bind: Option<IpAddr>,
@@ -34,20 +40,41 @@ impl Target {
         if !self.nodes.is_empty() {
             return Ok(self.nodes.clone());
         }
-        let file: RawSettings = match &self.config {
-            Some(path) => {
-                let fail = |reason: String| format!("config {}: {reason}", path.display());
-                let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
-                toml::from_str(&text).map_err(|error| fail(error.to_string()))?
-            }
-            None => RawSettings::default(),
-        };
+        let file = self.file()?;
         let bind = self.bind.or(file.bind).filter(|bind| !bind.is_unspecified());
         let host = self.host.clone().or(file.announce_host).or_else(|| bind.map(|bind| bind.to_string()));
-        let host = host.unwrap_or_else(|| "127.0.0.1".to_owned());
         let port = self.port.or(file.port).unwrap_or(DEFAULT_PORT);
-        Ok(vec![if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }])
+        Ok(vec![joined(&host.unwrap_or_else(|| LOOPBACK.to_owned()), port)])
     }
+
+    /// Where the node is administered: on loopback, unless a host is named or the node's file says
+    /// otherwise.
+    pub fn admin_address(&self) -> Result<String, String> {
+        if let Some(admin) = &self.admin {
+            return Ok(admin.clone());
+        }
+        let file = self.file()?;
+        let first = self.nodes.first().and_then(|node| node.rsplit_once(':'));
+        let (host, port) = match first {
+            Some((host, port)) => (Some(host.trim_matches(['[', ']']).to_owned()), port.parse().ok()),
+            None => (self.host.clone(), self.port),
+        };
+        let bind = file.admin_bind.filter(|bind| !bind.is_unspecified()).map(|bind| bind.to_string());
+        let host = host.or(bind).unwrap_or_else(|| LOOPBACK.to_owned());
+        let port = port.or(file.port).unwrap_or(DEFAULT_PORT);
+        Ok(joined(&host, file.admin_port.unwrap_or_else(|| default_admin_port(port))))
+    }
+
+    fn file(&self) -> Result<RawSettings, String> {
+        let Some(path) = &self.config else { return Ok(RawSettings::default()) };
+        let fail = |reason: String| format!("config {}: {reason}", path.display());
+        let text = std::fs::read_to_string(path).map_err(|error| fail(error.to_string()))?;
+        toml::from_str(&text).map_err(|error| fail(error.to_string()))
+    }
+}
+
+fn joined(host: &str, port: u16) -> String {
+    if host.contains(':') { format!("[{host}]:{port}") } else { format!("{host}:{port}") }
 }
 
 #[cfg(test)]
@@ -72,5 +99,15 @@ mod tests {
         );
         let missing = Target { config: Some("/nothing.toml".into()), ..Target::default() };
         assert!(missing.addresses().unwrap_err().contains("/nothing.toml"));
+    }
+    #[test]
+    fn it_is_administered_on_loopback_unless_somebody_says_otherwise() {
+        let of = |target: Target| target.admin_address().unwrap();
+        assert_eq!(of(Target::default()), "127.0.0.1:30337");
+        assert_eq!(of(Target { port: Some(40_000), ..Target::default() }), "127.0.0.1:39000");
+        assert_eq!(of(Target { nodes: vec!["[::1]:40000".to_owned()], ..Target::default() }), "[::1]:39000");
+        assert_eq!(of(Target { host: Some("h".to_owned()), ..Target::default() }), "h:30337");
+        let admin = Some("a:1".to_owned());
+        assert_eq!(of(Target { admin, port: Some(9), ..Target::default() }), "a:1");
     }
 }

@@ -5,12 +5,14 @@
 //! | `GET /healthz` | nothing: the process answers | `ok` |
 //! | `POST /leave` | takes the node out for good: all roles and copies move away, then it ends | when it can go |
 //! | `POST /forget?name=<name>` | takes a dead node out of the cluster for good | who was told |
+//! | `POST /verify?wait_ms=<n>` | compares all copies of all partitions until they are alike, or so long | what differs |
 //!
 //! Answers are JSON; what was not done has a status from 400 on and says why in `error`. A page in a
 //! browser must not be able to ask: what changes something needs the header [`ASKING_HEADER`], which
 //! no page may send elsewhere, and the host must be named as only somebody who means this node would.
 
 mod member;
+mod verify;
 
 use std::net::IpAddr;
 use std::net::SocketAddr;
@@ -83,6 +85,7 @@ fn routes(context: Arc<Context>) -> Router {
         .route("/healthz", get(async || "ok\n"))
         .route("/leave", post(member::leave))
         .route("/forget", post(member::forget))
+        .route("/verify", post(verify::verify))
         .fallback(async || Failure::new(StatusCode::NOT_FOUND, "there is nothing of that name"))
         .layer(middleware::from_fn_with_state(Arc::clone(&context), check))
         .with_state(context)

@@ -89,13 +89,17 @@ pub(super) fn default_peer_port(port: u16) -> u16 {
 
 /// Zero stands for none.
 pub(super) fn admin_port(value: Option<u16>, port: u16) -> Option<u16> {
-    let default = match port {
+    Some(value.unwrap_or_else(|| default_admin_port(port))).filter(|port| *port != 0)
+}
+
+/// Where a node with that client port is administered, if it is not told otherwise.
+pub fn default_admin_port(port: u16) -> u16 {
+    match port {
         0..ADMIN_PORT_FROM => port + ADMIN_PORT_OFFSET_LOW,
         // Below it is the redirect port.
         64_536.. => port - 2 * ADMIN_PORT_OFFSET,
         ADMIN_PORT_FROM.. => port - ADMIN_PORT_OFFSET,
-    };
-    Some(value.unwrap_or(default)).filter(|port| *port != 0)
+    }
 }
 
 pub(super) fn seed(seed: String) -> Result<String, SettingsError> {
