@@ -52,7 +52,7 @@ fn a_node_whose_cable_is_cut_is_replaced_and_comes_back() {
         let (name, plans) = network.plans();
         let cluster = Cluster::of(name, plans).await;
         DATA.write(&mut cluster.nodes[0].connect().await).await;
-        cluster.settled().await;
+        cluster.at_rest().await;
         let mut failovers = Failovers::default();
         for round in 0..rounds() {
             cut_and_mend(&network, &cluster, round % 3, &mut failovers).await;
@@ -60,7 +60,6 @@ fn a_node_whose_cable_is_cut_is_replaced_and_comes_back() {
         failovers.print("cut cable");
         assert!(failovers.errors.is_empty(), "{:?}", &failovers.errors[..1]);
         assert_eq!(failovers.promotions, failovers.partitions, "promotions of affected partitions");
-        assert!(failovers.writes.max() < Duration::from_secs(2), "{}", millis(failovers.writes.max()));
     });
 }
 
@@ -153,7 +152,7 @@ fn both_sides_of_a_split_keep_serving_and_no_write_is_forgotten() {
         let mut clients = [left[0].connect().await, right[0].connect().await];
         let keys = key_per_partition();
         clients[0].ask_all(keys.iter().map(|key| format!("SET {key} before"))).await;
-        cluster.settled().await;
+        cluster.at_rest().await;
 
         network.plug(3, Side::Right);
         network.plug(4, Side::Right);

@@ -54,7 +54,7 @@ fn a_node_leaves_for_good_under_load_and_every_copy_is_rebuilt_before_it_goes() 
         let seen = load.stop().await;
         println!("leave for good: {} writes, slowest answer {}", seen.promises.len(), millis(seen.slowest));
         assert!(seen.errors.is_empty(), "{:?}", seen.errors);
-        cluster.settled().await;
+        cluster.at_rest().await;
         assert_eq!(cluster.sum("promotions").await + cluster.sum("partitions_lost").await, 0);
         // One more node dies: there were two copies of everything without the one that has left.
         cluster.nodes[2].kill();
@@ -89,7 +89,7 @@ fn a_node_that_stood_still_while_it_was_forgotten_is_told_so_and_ends() {
     alone(async {
         let mut cluster = Cluster::start(3).await;
         DATA.write(&mut cluster.nodes[0].connect().await).await;
-        cluster.settled().await;
+        cluster.at_rest().await;
         cluster.nodes[2].freeze().await;
         let asked = &cluster.nodes[0];
         eventually(LONG, async || match asked.admin("/forget?name=n3").await {
