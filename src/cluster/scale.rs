@@ -69,10 +69,7 @@ fn the_tables_of_scale_are_within_their_bounds() {
 
 fn joined(seed: u64, size: usize) -> Simulation {
     let mut simulation = Simulation::new(seed, size);
-    for index in 0..size {
-        let record = [index as u8; RECORD_BYTES];
-        simulation.with(index, |membership, now, out| membership.set_record(&record, now, out).unwrap());
-    }
+    (0..size).for_each(|index| set_record(&mut simulation, index));
     simulation.join_all();
     let found = simulation.run_until(Duration::from_secs(60), every(200, Simulation::is_complete));
     assert!(found.is_some(), "{size} nodes did not find each other");
@@ -80,6 +77,11 @@ fn joined(seed: u64, size: usize) -> Simulation {
     simulation.run(Duration::from_secs(10));
     forget_told(&mut simulation);
     simulation
+}
+
+fn set_record(simulation: &mut Simulation, index: usize) {
+    let record = [index as u8; RECORD_BYTES];
+    simulation.with(index, |membership, now, out| membership.set_record(&record, now, out).unwrap());
 }
 
 fn forget_told(simulation: &mut Simulation) {
@@ -162,6 +164,7 @@ fn death(simulation: &mut Simulation, victim: usize, generation: u64) -> (Durati
         false => KNOWN_WITHIN,
     };
     simulation.start(victim, "ours", generation);
+    set_record(simulation, victim);
     let seed = simulation.identity(others[0]);
     simulation.announce(victim, seed);
     simulation.run_until(KNOWN_WITHIN, every(200, Simulation::is_complete));

@@ -27,8 +27,8 @@ use crate::time::Moment;
 const KNOCKS_MAX: usize = 16;
 /// The most members that hear of a death directly; gossip reaches the others.
 const TOLD_MAX: usize = 64;
-/// What each member adds to that time.
-const RECORD_ROUND_PER_MEMBER: Duration = Duration::from_millis(100);
+/// What each member adds to that time: from ten members on a node sends as much, however many there are.
+const RECORD_ROUND_PER_MEMBER: Duration = Duration::from_millis(200);
 
 impl Membership {
     /// Knocks at others while alone; clears up suspicions that nobody follows: those that ended
@@ -114,7 +114,7 @@ impl Membership {
         self.settle(now, out);
     }
 
-    /// Sends our record to one member after the other, a round in `max(2 s, N/10 s)`: repairs what
+    /// Sends our record to one member after the other, a round in `max(2 s, N/5 s)`: repairs what
     /// gossip has lost.
     pub(super) fn send_record_round(&mut self, now: Moment, out: &mut Vec<Output>) {
         let count = u32::try_from(self.member_count.max(1)).unwrap_or(u32::MAX);
