@@ -103,6 +103,11 @@ impl TcpListener {
         let (socket, from) = self.0.accept().await?;
         Ok((TcpStream::new(socket)?, from))
     }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
 }
 
 /// The two ends of a connection, the end that asks first.
