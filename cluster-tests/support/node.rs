@@ -126,9 +126,14 @@ impl Node {
         self.process = Some(command.spawn().unwrap());
     }
 
-    /// Where it is administered, asked as the command line does it.
+    /// Where it is administered.
+    pub fn admin_address(&self) -> SocketAddr {
+        SocketAddr::new(self.plan.client.ip(), self.plan.client.port() - 1_000)
+    }
+
+    /// Asks there, as the command line does it.
     pub async fn admin(&self, path_and_query: &str) -> Result<serde_json::Value, String> {
-        let address = SocketAddr::new(self.plan.client.ip(), self.plan.client.port() - 1_000).to_string();
+        let address = self.admin_address().to_string();
         let asked = path_and_query.to_owned();
         // It must not hold up the clients of the test.
         let answer = tokio::task::spawn_blocking(move || AdminClient::new(&address).post(&asked)).await;

@@ -10,6 +10,7 @@ pub mod planted;
 pub mod record;
 pub mod removal;
 pub mod replication;
+pub mod report;
 pub mod ring;
 #[cfg(test)]
 mod scale;

@@ -20,6 +20,7 @@ use crate::cluster::record::Departed;
 use crate::cluster::record::Record;
 use crate::cluster::removal::Removal;
 use crate::cluster::replication::StreamStart;
+use crate::cluster::report::Report;
 use crate::cluster::survey::PartitionDigest;
 use crate::cluster::survey::SurveyedKey;
 use crate::command::Codec;
@@ -33,7 +34,7 @@ use crate::time::Timestamp;
 use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
-pub const PEER_VERSION: u16 = 5;
+pub const PEER_VERSION: u16 = 6;
 /// The longest frame, in bytes, its length field not counted.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
@@ -135,6 +136,13 @@ pub enum Request {
         /// Values that are gone at this time are left out.
         at: Timestamp,
     },
+    /// Say how you are.
+    Report {
+        /// Named by the answer.
+        id: u64,
+        /// The number of the last happening that is known.
+        after: u64,
+    },
 }
 
 /// What the node that accepted says.
@@ -221,6 +229,13 @@ pub enum Response {
         keys: Vec<SurveyedKey>,
         /// Where to go on; none: that was all.
         next: Option<ScanPosition>,
+    },
+    /// The answer to [`Request::Report`].
+    Reported {
+        /// Of the request.
+        id: u64,
+        /// How the node is.
+        report: Report,
     },
 }
 
@@ -398,6 +413,8 @@ mod tests {
 
     use super::*;
     use crate::cluster::membership::Generation;
+    use crate::cluster::report::Happening;
+    use crate::cluster::report::Kind;
     use crate::command::Op;
     use crate::store::Content;
     use crate::time::Timestamp;
@@ -503,6 +520,7 @@ mod tests {
                 partitions: PartitionSet::full(),
                 at: Timestamp::from_millis(3),
             },
+            Request::Report { id: 8, after: 9 },
         ]
     }
 
@@ -542,7 +560,20 @@ mod tests {
                 keys: vec![SurveyedKey { key: Blob(key()), version: Version::from_raw(2), digest: 3 }],
                 next: None,
             },
+            Response::Reported { id: 8, report: report() },
         ]
+    }
+
+    fn report() -> Report {
+        let happening = Happening {
+            number: 10,
+            at: Timestamp::from_millis(3),
+            kind: Kind::Promoted,
+            member: Some("n2".to_owned()),
+            partitions: 4,
+            took_ms: Some(5),
+        };
+        Report { figures: vec!["keys 9".to_owned()], happenings: vec![happening] }
     }
 
     fn hex(bytes: &[u8]) -> String {
@@ -552,18 +583,18 @@ mod tests {
     #[test]
     fn frames_are_byte_for_byte_as_the_specification_shows_them() {
         let spec = include_str!("../../proto-spec/peer.md");
-        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _, remove, digest, _] =
+        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _, remove, digest, _, report] =
             &requests()[..]
         else {
-            panic!("fifteen requests")
+            panic!("sixteen requests")
         };
         let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
         let [_, refused, version, _, _, _, forwarded, applied, scanned, _, sized, rest @ ..] =
             &responses()[..]
         else {
-            panic!("sixteen responses")
+            panic!("seventeen responses")
         };
-        let frames = [forward, &stream, pull, scan, flush, size, lease, choose, remove, digest];
+        let frames = [forward, &stream, pull, scan, flush, size, lease, choose, remove, digest, report];
         let frames = frames.map(encode).into_iter();
         let frames = frames.chain([refused, version, forwarded, applied, scanned, sized].map(encode));
         let frames = frames.chain(rest.iter().map(encode));
@@ -635,7 +666,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400), tag in 0..12_u8) {
+        fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400), tag in 0..17_u8) {
             let mut framed = BytesMut::new();
             framed.put_u32(body.len() as u32 + 1);
             framed.put_u8(tag);
@@ -647,7 +678,7 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_never_panics(which in 0..11_usize, at: prop::sample::Index, bit in 0..8_u8) {
+        fn a_flipped_bit_never_panics(which in 0..16_usize, at: prop::sample::Index, bit in 0..8_u8) {
             let mut frame = BytesMut::from(&encode(&requests()[which])[..]);
             let at = at.index(frame.len());
             frame[at] ^= 1 << bit;

@@ -17,6 +17,7 @@ use crate::cluster::planted::Bug;
 use crate::store::PARTITION_COUNT;
 use crate::store::Partition;
 use crate::store::PartitionSet;
+use crate::time::Moment;
 use crate::time::Version;
 
 /// Where a stream begins or goes on: said by the sender when a link comes up.
@@ -28,17 +29,37 @@ pub struct StreamStart {
     pub first: u64,
 }
 
+/// A frame that is not acknowledged yet.
+#[derive(Debug)]
+struct Kept {
+    frame: Bytes,
+    items: usize,
+    since: Moment,
+}
+
+/// How far the receiver of a stream is behind.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Lag {
+    /// Bytes that it has not acknowledged.
+    pub bytes: usize,
+    /// Items that it has not acknowledged.
+    pub items: usize,
+    /// Since when the oldest of them waits; none: there are none.
+    pub since: Option<Moment>,
+}
+
 /// The sender's side of a stream.
 #[derive(Debug)]
 pub struct Outbound {
     epoch: u64,
     /// Frames not yet acknowledged, oldest first.
-    kept: VecDeque<Bytes>,
+    kept: VecDeque<Kept>,
     /// The number of the oldest kept frame.
     first: u64,
     /// How many of the kept frames are on their way.
     sent: usize,
     kept_bytes: usize,
+    kept_items: usize,
     sent_bytes: usize,
     kept_bytes_max: usize,
     sent_bytes_max: usize,
@@ -54,6 +75,7 @@ impl Outbound {
             first: 1,
             sent: 0,
             kept_bytes: 0,
+            kept_items: 0,
             sent_bytes: 0,
             kept_bytes_max,
             sent_bytes_max,
@@ -65,23 +87,24 @@ impl Outbound {
         self.first + self.kept.len() as u64
     }
 
-    /// Adds a frame. False: the stream was over its bound, everything is dropped and a new epoch has
+    /// Adds a frame of so many items. False: the stream was over its bound, everything is dropped and a new epoch has
     /// begun; the link must be made again so that the receiver learns of it.
     #[must_use]
-    pub fn push(&mut self, frame: Bytes) -> bool {
+    pub fn push(&mut self, frame: Bytes, items: usize, now: Moment) -> bool {
         if self.kept_bytes + frame.len() > self.kept_bytes_max {
             self.reset();
             return false;
         }
         self.kept_bytes += frame.len();
-        self.kept.push_back(frame);
+        self.kept_items += items;
+        self.kept.push_back(Kept { frame, items, since: now });
         true
     }
 
     /// Whether [`Outbound::next_to_send`] has a frame now.
     pub fn has_more_to_send(&self) -> bool {
         let is_within =
-            |frame: &Bytes| self.sent == 0 || self.sent_bytes + frame.len() <= self.sent_bytes_max;
+            |kept: &Kept| self.sent == 0 || self.sent_bytes + kept.frame.len() <= self.sent_bytes_max;
         self.kept.get(self.sent).is_some_and(is_within)
     }
 
@@ -90,7 +113,7 @@ impl Outbound {
         if !self.has_more_to_send() {
             return None;
         }
-        let frame = self.kept.get(self.sent)?.clone();
+        let frame = self.kept.get(self.sent)?.frame.clone();
         self.sent += 1;
         self.sent_bytes += frame.len();
         Some(frame)
@@ -99,10 +122,12 @@ impl Outbound {
     /// The receiver has applied all frames up to this one. A number that was never sent is ignored.
     pub fn acknowledged(&mut self, number: u64) {
         while self.first <= number && self.sent > 0 {
-            let frame = self.kept.pop_front().expect("sent frames are kept until they are acknowledged");
+            let Kept { frame, items, .. } =
+                self.kept.pop_front().expect("sent frames are kept until they are acknowledged");
             self.first += 1;
             self.sent -= 1;
             self.kept_bytes -= frame.len();
+            self.kept_items -= items;
             self.sent_bytes -= frame.len();
         }
     }
@@ -126,12 +151,13 @@ impl Outbound {
         self.first = self.next_number();
         self.epoch += 1;
         self.kept.clear();
-        (self.sent, self.kept_bytes, self.sent_bytes) = (0, 0, 0);
+        (self.sent, self.kept_bytes, self.kept_items, self.sent_bytes) = (0, 0, 0, 0);
     }
 
-    /// Bytes kept for the receiver.
-    pub fn kept_bytes(&self) -> usize {
-        self.kept_bytes
+    /// What is kept for the receiver.
+    pub fn lag(&self) -> Lag {
+        let since = self.kept.front().map(|kept| kept.since);
+        Lag { bytes: self.kept_bytes, items: self.kept_items, since }
     }
 
     /// Whether the receiver has acknowledged everything.
@@ -293,7 +319,7 @@ mod tests {
 
     fn push(outbound: &mut Outbound) -> bool {
         let number = outbound.next_number();
-        outbound.push(frame(number))
+        outbound.push(frame(number), 1, Moment::from_millis(number))
     }
 
     fn sent(outbound: &mut Outbound) -> Vec<u64> {
@@ -309,10 +335,12 @@ mod tests {
         outbound.acknowledged(1);
         assert_eq!(sent(&mut outbound), [3]);
         outbound.acknowledged(3);
+        let since = Some(Moment::from_millis(4));
+        assert_eq!(outbound.lag(), Lag { bytes: 2 * FRAME_BYTES, items: 2, since });
         assert_eq!(sent(&mut outbound), [4, 5]);
         outbound.acknowledged(99);
         assert!(outbound.is_drained());
-        assert_eq!(outbound.kept_bytes(), 0);
+        assert_eq!(outbound.lag(), Lag::default());
     }
 
     #[test]
@@ -342,6 +370,7 @@ mod tests {
         assert!((0..3).all(|_| push(&mut outbound)));
         assert!(!push(&mut outbound));
         assert!(outbound.is_drained());
+        assert_eq!(outbound.lag(), Lag::default());
         let (from, has_gap) = inbound.start(outbound.start());
         assert!(has_gap);
         outbound.resume(from);

@@ -178,6 +178,18 @@ impl View {
         self.member(self.me).is_some_and(|me| me.record.synced.contains(partition))
     }
 
+    /// The partitions that the ring wants here.
+    pub fn wanted_here(&self) -> PartitionSet {
+        let Some(me) = self.ring.index_of(self.me) else { return PartitionSet::new() };
+        Partition::all().filter(|partition| self.roles(*partition).wanted.contains(&me)).collect()
+    }
+
+    /// Whether this node has everything that the ring wants here, which is something.
+    pub fn has_what_it_should(&self) -> bool {
+        let wanted = self.wanted_here();
+        !wanted.is_empty() && wanted.iter().all(|partition| self.has_copy(partition))
+    }
+
     /// Whether this node serves a partition.
     pub fn is_primary(&self, partition: Partition) -> bool {
         self.primary(partition) == Some(self.me)

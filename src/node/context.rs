@@ -22,6 +22,9 @@ use crate::node::clock::Pulse;
 use crate::node::config::Tuning;
 use crate::node::gossip;
 use crate::node::info::Baseline;
+use crate::node::journal::Journal;
+use crate::node::latency::Counting;
+use crate::node::latency::Latencies;
 use crate::node::peers::Peers;
 use crate::node::placement;
 use crate::node::settings::Settings;
@@ -87,6 +90,12 @@ pub struct Counters {
     pub promotions: AtomicU64,
     /// Partitions that were taken because all their copies were gone.
     pub partitions_lost: AtomicU64,
+    /// Partitions of which a full copy was made here.
+    pub partitions_synced: AtomicU64,
+    /// Partitions that others handed over to this node.
+    pub partitions_moved_here: AtomicU64,
+    /// Partitions that this node handed over to others.
+    pub partitions_moved_away: AtomicU64,
     /// Times that the process stood still.
     pub stalls: AtomicU64,
     /// Streams dropped because their queue was full.
@@ -131,6 +140,14 @@ pub struct Context {
     pub counters: Counters,
     /// The client connections.
     pub clients: Clients,
+    /// How long commands take.
+    pub latencies: Latencies,
+    /// How long it took to replace lost primaries.
+    pub failovers: Counting,
+    /// What has happened.
+    pub journal: Journal,
+    /// The node has joined, and has had everything once that it is to have.
+    pub is_ready: AtomicBool,
     /// From what INFO counts.
     pub baseline: Baseline,
     /// What a client may change while the node runs.

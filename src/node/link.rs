@@ -164,6 +164,7 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
             | Response::Removed { .. }
             | Response::Digested { .. }
             | Response::Surveyed { .. }
+            | Response::Reported { .. }
             | Response::Flushed { .. } => Err(PeerError::Unexpected),
         }
     };
@@ -297,6 +298,7 @@ impl LinkReader {
                 | Response::Removed { id }
                 | Response::Digested { id, .. }
                 | Response::Surveyed { id, .. }
+                | Response::Reported { id, .. }
                 | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };

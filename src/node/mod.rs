@@ -31,7 +31,10 @@ mod files;
 mod gather;
 mod gossip;
 mod info;
+mod inquiry;
 mod join;
+mod journal;
+mod latency;
 mod lease;
 mod link;
 mod listener;
@@ -79,6 +82,7 @@ use crate::cluster::membership::NodeId;
 use crate::cluster::placement::Placement;
 use crate::cluster::record::Record;
 use crate::cluster::removal::Removal;
+use crate::cluster::report::Kind;
 use crate::node::admin::Admin;
 use crate::node::clock::Clocks;
 use crate::node::clock::Pulse;
@@ -200,6 +204,10 @@ impl Node {
             gossip: Door::default(),
             counters: Default::default(),
             clients: Default::default(),
+            latencies: Default::default(),
+            failovers: Default::default(),
+            journal: Default::default(),
+            is_ready: Default::default(),
             baseline: Default::default(),
             tuning: Tuning::new(&settings),
             shutdown: Default::default(),
@@ -218,6 +226,7 @@ impl Node {
             redirect = %redirect,
             "node starts"
         );
+        journal::note(&context, Kind::Started, None);
         context.settings.notes.iter().for_each(|note| info!(note, "configuration"));
         let (failing, failed) = oneshot::channel();
         let arguments = supervisor::Arguments { placement, sockets, failing };

@@ -18,6 +18,7 @@ use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
 use crate::cluster::replication::Inbound;
+use crate::cluster::replication::Lag;
 use crate::cluster::serving::Outgoing;
 use crate::node::context::Door;
 use crate::node::link::LinkHandle;
@@ -48,8 +49,11 @@ pub struct Peer {
     source: Mutex<Source>,
     mailbox_bytes: AtomicUsize,
     kept_bytes: AtomicUsize,
+    kept: Mutex<Lag>,
     is_overflowing: AtomicBool,
     heard: AtomicU64,
+    /// When our link to it was lost, if there was none since.
+    lost: Mutex<Option<Moment>>,
     /// How many links it has made to us.
     links_made: watch::Sender<u64>,
 }
@@ -71,8 +75,10 @@ impl Peer {
             source: Mutex::default(),
             mailbox_bytes: AtomicUsize::new(0),
             kept_bytes: AtomicUsize::new(0),
+            kept: Mutex::default(),
             is_overflowing: AtomicBool::new(false),
             heard: AtomicU64::new(0),
+            lost: Mutex::default(),
             links_made: watch::Sender::new(0),
         }
     }
@@ -136,16 +142,17 @@ impl Peer {
     }
 
     /// The sender has taken items out of its mailbox, and keeps that much for the peer.
-    pub fn taken(&self, bytes: usize, kept_bytes: usize) {
+    pub fn taken(&self, bytes: usize, kept: Lag) {
         // In this order: what is taken out must not seem to be gone meanwhile.
-        self.kept_bytes.store(kept_bytes, Ordering::Release);
+        self.kept_bytes.store(kept.bytes, Ordering::Release);
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
         self.leave_mailbox(bytes);
     }
 
     /// A sender begins, with an empty mailbox: what its predecessor had is gone.
     pub fn sender_begins(&self) {
         self.mailbox_bytes.store(0, Ordering::Release);
-        self.kept_bytes.store(0, Ordering::Release);
+        self.taken(0, Lag::default());
         self.overflow_handled();
     }
 
@@ -163,6 +170,26 @@ impl Peer {
     /// Bytes that wait for it.
     pub fn waiting_bytes(&self) -> usize {
         self.mailbox_bytes.load(Ordering::Acquire) + self.kept_bytes.load(Ordering::Acquire)
+    }
+
+    /// How far it is behind, what waits in the mailbox of its sender not counted.
+    pub fn lag(&self) -> Lag {
+        *self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Our link to it is lost.
+    pub fn lose(&self, now: Moment) {
+        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+    }
+
+    /// Our link to it is up.
+    pub fn is_found(&self) {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// When our link to it was lost, if there was none since.
+    pub fn lost_at(&self) -> Option<Moment> {
+        *self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Something came from it.

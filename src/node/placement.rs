@@ -17,7 +17,6 @@ use tracing::warn;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::Request;
-use crate::cluster::placement::Event;
 use crate::cluster::placement::ForgetRefusal;
 use crate::cluster::placement::HandOver;
 use crate::cluster::placement::Output;
@@ -26,10 +25,11 @@ use crate::cluster::placement::PullId;
 use crate::cluster::record::Departed;
 use crate::cluster::record::Record;
 use crate::cluster::removal::Removal;
+use crate::cluster::report::Kind;
 use crate::node::context::Context;
-use crate::node::context::Counters;
 use crate::node::context::Ending;
 use crate::node::gossip;
+use crate::node::journal;
 use crate::node::peers::Peer;
 use crate::node::removal;
 use crate::node::replication_sender;
@@ -200,27 +200,43 @@ impl Actor for PlacementActor {
             }
             Message::Suspect(identity, is_suspect) => {
                 let member = placement.name_of(identity.node);
-                match is_suspect {
-                    true => info!(%member, node = %identity, "member suspected"),
-                    false => info!(%member, node = %identity, "member refuted suspicion"),
-                }
+                let kind = match is_suspect {
+                    true => {
+                        info!(%member, node = %identity, "member suspected");
+                        Kind::Suspected
+                    }
+                    false => {
+                        info!(%member, node = %identity, "member refuted suspicion");
+                        Kind::Refuted
+                    }
+                };
+                journal::note(&self.context, kind, Some(member));
                 placement.member_suspect(identity, is_suspect, now, &mut out);
             }
             Message::Down { identity, heard } => {
                 heard.into_iter().for_each(|heard| self.context.peers.meet(identity.node).hear(heard));
                 let member = placement.name_of(identity.node);
-                match placement.is_leaving(identity.node) {
-                    true => info!(%member, node = %identity, "member left"),
-                    false => warn!(%member, node = %identity, "member dead"),
-                }
+                let kind = match placement.is_leaving(identity.node) {
+                    true => {
+                        info!(%member, node = %identity, "member left");
+                        Kind::Left
+                    }
+                    false => {
+                        warn!(%member, node = %identity, "member dead");
+                        Kind::Dead
+                    }
+                };
+                journal::note(&self.context, kind, Some(member));
                 self.disconnect(identity);
                 placement.member_down(identity, now, &mut out);
             }
             Message::Rejoined(identity) => {
                 warn!(node = %identity, "declared dead by others, rejoined");
+                journal::note(&self.context, Kind::Rejoined, None);
                 placement.rejoined(identity, now, &mut out);
             }
             Message::Stalled => {
+                journal::note(&self.context, Kind::Stalled, None);
                 placement.stalled(now, &mut out);
                 // Even if nothing has changed, the shards wait for a view that knows of the stall.
                 out.push(Output::View(Arc::clone(placement.view())));
@@ -274,6 +290,10 @@ impl PlacementActor {
             Output::View(view) => {
                 let stalls = context.pulse.stalls();
                 context.to_all_shards(|| shard::Message::View { view: Arc::clone(&view), stalls });
+                // For good: who rebuilds a copy that others have lost serves all the same.
+                if !context.is_ready.load(Ordering::Acquire) && view.has_what_it_should() {
+                    context.is_ready.store(true, Ordering::Release);
+                }
                 context.view.send_replace(view);
             }
             Output::Record(record) => {
@@ -303,7 +323,7 @@ impl PlacementActor {
                 warn!("replaced while the process stood still, closing client connections");
                 context.hang_up.send_modify(|hang_up| hang_up.replaced = stalls);
             }
-            Output::Event(event) => self.report(event),
+            Output::Event(event) => journal::report(context, event),
             Output::Left => {
                 for done in state.leaving.drain(..) {
                     // Whoever waits may have given up.
@@ -376,6 +396,7 @@ impl PlacementActor {
         let context = &self.context;
         for removal in &removals {
             warn!(node = %removal.node, until = %removal.until, "node removed from the cluster");
+            journal::note(context, Kind::Removed, Some(journal::name_of(context, removal.node)));
             context.removals.write().unwrap_or_else(PoisonError::into_inner).add(*removal);
             // One that has left and is back in a later life is another matter.
             let is_meant =
@@ -400,44 +421,5 @@ impl PlacementActor {
         placement.shard_lost(&lost, self.context.clocks.now(), out);
         // The new shard has seen no view yet.
         out.push(Output::View(Arc::clone(placement.view())));
-    }
-
-    fn report(&self, event: Event) {
-        let view = format!("{:08x}", self.context.view.borrow().fingerprint());
-        let counters = &self.context.counters;
-        match event {
-            Event::Joined(identity) => {
-                info!(member = %self.name_of(identity.node), node = %identity, "member joined");
-            }
-            Event::Promoted { partitions, former } => {
-                Counters::add(&counters.promotions, partitions.len());
-                let silent = self.context.peers.meet(former).heard();
-                let silent_ms = self.context.clocks.now().since(silent).as_millis();
-                info!(count = partitions.len(), former = %self.name_of(former), silent_ms, %view, %partitions, "promoted");
-            }
-            Event::Claimed { partitions } => info!(count = partitions.len(), %view, "new partitions claimed"),
-            Event::Lost { partitions } => {
-                Counters::add(&counters.partitions_lost, partitions.len());
-                warn!(count = partitions.len(), %view, %partitions, "partitions lost, no copy is left");
-            }
-            Event::Synced { partitions, source } => {
-                info!(count = partitions.len(), source = %self.name_of(source), "synced");
-            }
-            Event::TookOver { partitions, from } => {
-                info!(count = partitions.len(), from = %self.name_of(from), "moved here");
-            }
-            Event::HandedOver { partitions, to } => {
-                info!(count = partitions.len(), to = %self.name_of(to), "moved away");
-            }
-            Event::GrantLapsed { partitions, to } => {
-                warn!(count = partitions.len(), to = %self.name_of(to), "hand-over not confirmed, taken back");
-            }
-            Event::Dropped { partitions } => info!(count = partitions.len(), "surplus copies dropped"),
-        }
-    }
-
-    fn name_of(&self, node: NodeId) -> String {
-        let view = self.context.view.borrow();
-        view.member(node).map_or_else(|| node.to_string(), |member| member.record.name.clone())
     }
 }

@@ -30,6 +30,7 @@ use crate::command::KeyCommand;
 use crate::node::cluster_wide;
 use crate::node::cluster_wide::Size;
 use crate::node::context::Context;
+use crate::node::inquiry;
 use crate::node::lease;
 use crate::node::lease::Waited;
 use crate::node::link::FrameReader;
@@ -261,6 +262,13 @@ pub async fn serve(
                 context.placement.cast(placement::Message::Removed(removals));
                 let replies = replies.clone();
                 tokio::spawn(async move { replies.send(peer::encode(&Response::Removed { id })).await });
+            }
+            Request::Report { id, after } => {
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let report = inquiry::report_here(&context, after).await;
+                    let _ = replies.send(peer::encode(&Response::Reported { id, report })).await;
+                });
             }
             Request::Flush { id } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());

@@ -128,7 +128,7 @@ impl Actor for ReplicationSender {
         match message {
             Message::Items { items, bytes } => {
                 self.push(items, state);
-                self.peer.taken(bytes, state.outbound.kept_bytes());
+                self.peer.taken(bytes, state.outbound.lag());
             }
             Message::Overflowed => {
                 self.break_stream(state);
@@ -155,7 +155,7 @@ impl Actor for ReplicationSender {
             Message::Applied(number) => state.outbound.acknowledged(number),
         }
         self.send_on(&myself, state);
-        self.peer.taken(0, state.outbound.kept_bytes());
+        self.peer.taken(0, state.outbound.lag());
         Ok(())
     }
 
@@ -180,9 +180,9 @@ impl ReplicationSender {
                 bytes += item.bytes();
                 frame.push(item);
             }
-            let number = state.outbound.next_number();
+            let (number, count, now) = (state.outbound.next_number(), frame.len(), self.context.clocks.now());
             let frame: Bytes = peer::encode(&Request::Stream { number, items: frame });
-            if !state.outbound.push(frame) {
+            if !state.outbound.push(frame, count, now) {
                 self.break_stream(state);
                 return;
             }
@@ -216,6 +216,7 @@ impl ReplicationSender {
     fn link_up(&self, link: Arc<LinkHandle>, welcome: Welcome, state: &mut State) {
         state.outbound.resume(welcome.resume_from);
         self.peer.set_link(Some(Arc::clone(&link)));
+        self.peer.is_found();
         removal::tell_one(&self.context, Arc::clone(&link));
         state.link = Some(link);
         placement::be_introduced(&self.context, (welcome.records, welcome.departed));
@@ -279,6 +280,7 @@ impl Dialler {
         loop {
             match self.link_once(&sender).await {
                 Ok(error) => {
+                    self.peer.lose(self.context.clocks.now());
                     debug!(peer = %self.identity, %error, "peer link lost");
                     // At once: a process that has just died refuses, one that lives answers.
                     (refusals, pause) = (0, REDIAL_AFTER_MIN);

@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use tokio::sync::oneshot;
 
 use crate::cluster::membership::MembershipStats;
+use crate::cluster::replication::Lag;
 use crate::cluster::ring::NodeIndex;
 use crate::cluster::serving::Served;
 use crate::cluster::view::Liveness;
@@ -24,12 +25,17 @@ pub fn nodes(view: &View) -> Vec<String> {
     members.into_iter().map(|member| node(view, member)).collect()
 }
 
+/// The state of a member, for people.
+pub fn state_of(member: &Member) -> &'static str {
+    match member.liveness {
+        Liveness::Alive if member.record.is_leaving => "leaving",
+        state => state.name(),
+    }
+}
+
 fn node(view: &View, member: &Member) -> String {
     let record = &member.record;
-    let state = match member.liveness {
-        Liveness::Alive if record.is_leaving => "leaving",
-        state => state.name(),
-    };
+    let state = state_of(member);
     let is_up = member.liveness != Liveness::Dead;
     let primaries = view.primaries_of(member.identity.node).len();
     format!(
@@ -105,7 +111,11 @@ fn own_lines(context: &Context) -> Vec<String> {
     let me = view.member(view.me()).expect("a node is a member of its own view");
     let counters = &context.counters;
     let alive = view.members().iter().filter(|member| member.liveness != Liveness::Dead).count();
-    let waiting: usize = context.peers.all().iter().map(|peer| peer.waiting_bytes()).sum();
+    let peers = context.peers.all();
+    let waiting: usize = peers.iter().map(|peer| peer.waiting_bytes()).sum();
+    let lags: Vec<Lag> = peers.iter().map(|peer| peer.lag()).collect();
+    let oldest = lags.iter().filter_map(|lag| lag.since).min();
+    let waiting_ms = oldest.map_or(0, |since| context.clocks.now().since(since).as_millis());
     let orphans = Partition::all().filter(|partition| view.primary(*partition).is_none()).count();
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     vec![
@@ -124,6 +134,9 @@ fn own_lines(context: &Context) -> Vec<String> {
         line("partitions_without_primary", orphans),
         line("promotions", load(&counters.promotions)),
         line("partitions_lost", load(&counters.partitions_lost)),
+        line("partitions_synced", load(&counters.partitions_synced)),
+        line("partitions_moved_here", load(&counters.partitions_moved_here)),
+        line("partitions_moved_away", load(&counters.partitions_moved_away)),
         line("connections", context.clients.count()),
         line("connections_accepted", load(&counters.connections_accepted)),
         line("connections_refused", load(&counters.connections_refused)),
@@ -134,6 +147,8 @@ fn own_lines(context: &Context) -> Vec<String> {
         line("lease_waiters", counters.lease_waiters.load(Ordering::Relaxed)),
         line("commands_unserved", load(&counters.unserved)),
         line("replication_waiting_bytes", waiting),
+        line("replication_waiting_entries", lags.iter().map(|lag| lag.items).sum::<usize>()),
+        line("replication_waiting_ms", waiting_ms),
         line("streams_dropped", load(&counters.streams_dropped)),
         line("shards", context.shards.len()),
         line("shards_restarted", load(&counters.shards_restarted)),

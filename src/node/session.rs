@@ -159,6 +159,7 @@ impl Session {
             let plain = plain.filter_map(|(name, count)| Some((Verb::find(name)?, count)));
             for (verb, count) in plain.chain(self.calls.drain(..).map(|verb| (verb, 1))) {
                 usage.called(verb, count, nanos);
+                self.context.latencies.add(verb, count, nanos);
                 usage.is_at(verb);
             }
         }

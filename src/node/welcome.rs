@@ -54,6 +54,7 @@ pub async fn welcome(
             | Request::Remove { .. }
             | Request::Digest { .. }
             | Request::Survey { .. }
+            | Request::Report { .. }
             | Request::Flush { .. } => return Err(PeerError::Unexpected),
         },
         Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),

@@ -3,6 +3,10 @@
 //! | request | does | answers |
 //! |---|---|---|
 //! | `GET /healthz` | nothing: the process answers | `ok` |
+//! | `GET /readyz` | nothing | `ready`, or 503 and why not |
+//! | `GET /metrics` | nothing | this node's figures for Prometheus |
+//! | `GET /api/cluster` | asks all nodes how they are | nodes and ring as this node sees them |
+//! | `GET /api/events` | asks the others again and again | what happens, as it happens: server-sent events |
 //! | `POST /leave` | takes the node out for good: all roles and copies move away, then it ends | when it can go |
 //! | `POST /forget?name=<name>` | takes a dead node out of the cluster for good | who was told |
 //! | `POST /verify?wait_ms=<n>` | compares all copies of all partitions until they are alike, or so long | what differs |
@@ -11,7 +15,12 @@
 //! browser must not be able to ask: what changes something needs the header [`ASKING_HEADER`], which
 //! no page may send elsewhere, and the host must be named as only somebody who means this node would.
 
+mod cluster;
+mod events;
+mod exposition;
 mod member;
+mod metrics;
+mod ready;
 mod verify;
 
 use std::net::IpAddr;
@@ -83,6 +92,10 @@ impl Admin {
 fn routes(context: Arc<Context>) -> Router {
     Router::new()
         .route("/healthz", get(async || "ok\n"))
+        .route("/readyz", get(ready::ready))
+        .route("/metrics", get(metrics::metrics))
+        .route("/api/cluster", get(cluster::cluster))
+        .route("/api/events", get(events::events))
         .route("/leave", post(member::leave))
         .route("/forget", post(member::forget))
         .route("/verify", post(verify::verify))
