@@ -5,12 +5,17 @@
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 
+use clap::ValueEnum;
 use serde::Deserialize;
 
+use crate::node::settings::Eviction;
 use crate::node::settings::RawSettings;
 use crate::node::settings::SettingsError;
 use crate::node::settings::checks::default_peer_port;
 use crate::node::settings::refuse;
+
+/// The file names them in any case.
+const EVICTION_NAMES: &str = "one of LRU, LFU, TTL, NONE";
 
 /// The file. What else is in it is for other programs.
 #[derive(Debug, Deserialize)]
@@ -66,10 +71,10 @@ pub fn read(
     };
     let shown = format!("{:?}", server_id.unwrap_or_default());
     let own = own.ok_or_else(|| refuse("server-id", shown, format!("one of {ids}")))?;
-    if let Some(policy) = original.common.eviction_policy.filter(|policy| !policy.eq_ignore_ascii_case("lru"))
-    {
-        return Err(refuse("eviction_policy", format_args!("{policy:?}"), "LRU".to_owned()));
-    }
+    let eviction = original.common.eviction_policy.map(|policy| {
+        let refusal = || refuse("eviction_policy", format_args!("{policy:?}"), EVICTION_NAMES.to_owned());
+        Eviction::from_str(&policy, true).map_err(|_| refusal())
+    });
     let (host, port) = address(own)?;
     let is_other = |server: &&Server| server.id != own.id;
     let join = original.servers.iter().filter(is_other).map(|server| {
@@ -83,6 +88,7 @@ pub fn read(
         announce_host: Some(host.to_owned()),
         join: Some(join.collect::<Result<_, SettingsError>>()?),
         max_items: original.common.max_size,
+        eviction: eviction.transpose()?,
         log: original.logging.level.map(|level| level.to_lowercase()),
         ..RawSettings::default()
     };
@@ -149,12 +155,24 @@ mod tests {
     }
 
     #[test]
+    fn every_eviction_policy_that_there_is_can_be_named_in_any_case() {
+        let policy = |name: &str| read(&FILE.replace("LRU", name), Some("s1"), "f").unwrap().0.eviction;
+        assert_eq!(policy("LRU"), Some(Eviction::Lru));
+        assert_eq!(policy("lfu"), Some(Eviction::Lfu));
+        assert_eq!(policy("Ttl"), Some(Eviction::Ttl));
+        assert_eq!(policy("NONE"), Some(Eviction::None));
+        let silent = FILE.replace(r#", "eviction_policy": "LRU""#, "");
+        assert_eq!(read(&silent, Some("s1"), "f").unwrap().0.eviction, None);
+    }
+
+    #[test]
     fn what_cannot_be_done_is_refused_by_its_value() {
         let refused = |text: &str, id| read(text, id, "f").unwrap_err().to_string();
         assert_eq!(refused(FILE, None), "server-id is not set, but must be one of s1, s2");
         assert_eq!(refused(FILE, Some("s3")), "server-id is \"s3\", but must be one of s1, s2");
         let other = FILE.replace("LRU", "FIFO");
-        assert_eq!(refused(&other, Some("s1")), "eviction_policy is \"FIFO\", but must be LRU");
+        let wording = "eviction_policy is \"FIFO\", but must be one of LRU, LFU, TTL, NONE";
+        assert_eq!(refused(&other, Some("s1")), wording);
         let other = FILE.replace("localhost:31337", "localhost");
         let wording = "address is \"localhost\" for server s1, but must be host:port";
         assert_eq!(refused(&other, Some("s1")), wording);
