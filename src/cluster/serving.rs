@@ -37,6 +37,7 @@ use crate::command::set_plainly;
 use crate::store::Applied;
 use crate::store::Change;
 use crate::store::Content;
+use crate::store::EvictionPolicy;
 use crate::store::ItemContent;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -58,6 +59,8 @@ const VISITS: usize = if cfg!(feature = "sim") { 2 } else { 8 };
 const TOGETHER_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Steps of clearing away what flushes and purges have left: some hundred microseconds.
 const STEP_CLEARS_MAX: usize = 128;
+/// Entries that go, or pass to another policy, on the way to other limits: as above.
+const STEP_SETTLES_MAX: usize = 512;
 
 /// What is to be streamed, and to whom, in order.
 pub type Outgoing = Vec<(NodeId, StreamItem)>;
@@ -279,15 +282,21 @@ impl Serving {
         }
     }
 
+    /// Sets other limits, which [`Serving::step`] gets nearer to.
+    pub fn limit(&mut self, memory_bytes_max: usize, eviction: EvictionPolicy) {
+        self.store.limit(memory_bytes_max, eviction);
+    }
+
     /// Whether there is something for [`Serving::step`] to do.
     pub fn has_work(&self) -> bool {
-        !self.pulls.is_empty() || self.store.has_remains()
+        !self.pulls.is_empty() || self.store.has_remains() || self.store.is_unsettled()
     }
 
     /// Does a bounded piece of what takes long. A pull goes on only where `may_send` says that its
     /// node can take more.
     pub fn step(&mut self, now: Timestamp, may_send: impl Fn(NodeId) -> bool, out: &mut Outgoing) {
         self.store.clear_some(STEP_CLEARS_MAX);
+        self.store.settle_some(STEP_SETTLES_MAX);
         // Round robin over the pulls, so that a slow node does not hold up the others.
         let Some(mut pull) = self.pulls.pop_front() else { return };
         if !may_send(pull.by) {

@@ -28,6 +28,8 @@ pub enum Client {
     KillAddress(Bytes),
     /// Which replies this one wants.
     Reply(Replies),
+    /// Whether what this one reads does not count as used.
+    NoTouch(bool),
 }
 
 /// Which replies a connection wants.

@@ -4,6 +4,7 @@
 mod expiry;
 mod lease;
 mod number;
+mod object;
 mod script;
 #[cfg(test)]
 mod tests;
@@ -12,6 +13,7 @@ mod together;
 use bytes::Bytes;
 
 pub(in crate::command) use number::parse_float;
+use object::part_of;
 
 use crate::command::Expiry;
 use crate::command::Invalid;
@@ -136,7 +138,9 @@ impl Run<'_> {
             Op::AddFloat(by) => self.add_float(key, &by.0),
             Op::Append(bytes) => self.append(key, bytes),
             Op::Length => Ok(Reply::Integer(self.read(key).map_or(0, |value| value.len() as i64))),
-            Op::Range { start, end } => Ok(Reply::Bytes(self.range(key, *start, *end))),
+            Op::Range { start, end } => {
+                Ok(Reply::Bytes(part_of(self.read(key).unwrap_or_default(), *start, *end).to_vec()))
+            }
             Op::SetRange { offset, bytes } => self.set_range(key, *offset as usize, bytes),
             Op::Take => self.take(key),
             Op::GetExpire(expiry) => self.get_expire(key, *expiry),
@@ -149,6 +153,9 @@ impl Run<'_> {
             Op::Script(call) => self.script(key, call),
             Op::GetLease { stale_millis } => self.get_lease(key, *stale_millis),
             Op::SetLease(set) => self.set_lease(key, set),
+            Op::Frequency => self.frequency(key),
+            Op::IdleTime => self.idle_time(key),
+            Op::Aside(aside) => Ok(self.aside(key, *aside)),
         }
     }
 
@@ -251,22 +258,6 @@ impl Run<'_> {
         Ok(Reply::Integer(length))
     }
 
-    fn range(&mut self, key: &Bytes, start: i64, end: i64) -> Vec<u8> {
-        let value = self.read(key).unwrap_or_default();
-        let length = value.len() as i64;
-        // Positions before the first byte mean the first byte, unless they are the wrong way round.
-        let is_reversed = start < 0 && end < 0 && start > end;
-        let from_start = |position: i64| {
-            let position = if position < 0 { position.saturating_add(length) } else { position };
-            usize::try_from(position).unwrap_or_default()
-        };
-        let (start, end) = (from_start(start), from_start(end).saturating_add(1).min(value.len()));
-        match start < end && !is_reversed {
-            true => value[start..end].to_vec(),
-            false => Vec::new(),
-        }
-    }
-
     fn set_range(&mut self, key: &Bytes, offset: usize, bytes: &Blob) -> Answer {
         let former = self.former(key);
         let expires_at = former.as_ref().and_then(|former| former.expires_at);
@@ -316,18 +307,5 @@ impl Run<'_> {
             self.write(&other.0, value.0.clone(), None)?;
         }
         Ok(Reply::Integer(1))
-    }
-
-    fn encoding(&self, key: &[u8]) -> Reply<'static> {
-        let encoding = |former: Former| Reply::Bytes(number::encoding(&former.value).into());
-        self.former(key).map_or(Reply::Absent, encoding)
-    }
-
-    fn memory_usage(&self, key: &Bytes) -> Reply<'static> {
-        /// What a record's header and its share of a table take.
-        const OVERHEAD_BYTES: usize = 27;
-        self.former(key).map_or(Reply::Absent, |former| {
-            Reply::Integer((key.len() + former.value.len() + OVERHEAD_BYTES) as i64)
-        })
     }
 }

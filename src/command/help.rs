@@ -56,6 +56,10 @@ pub fn parts(command: &str) -> &'static [&'static str] {
             "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
             "ENCODING <key>",
             "    How Redis would store the value.",
+            "FREQ <key>",
+            "    About how often the key was used lately, from 0 to 15, under the policy allkeys-lfu.",
+            "IDLETIME <key>",
+            "    For how many seconds the key was not written.",
         ],
         "MEMORY" => &[
             "MEMORY <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",

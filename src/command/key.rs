@@ -101,6 +101,28 @@ pub enum Op {
     },
     /// Gives it a value, if the lease has not ended.
     SetLease(SetLease),
+    /// About how often it was used lately, from 0 to 15.
+    Frequency,
+    /// Since when it was not written, in seconds.
+    IdleTime,
+    /// Reads it, and that does not count as a use.
+    Aside(Aside),
+}
+
+/// What [`Op::Aside`] answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub enum Aside {
+    /// Its value.
+    Get,
+    /// How long its value is.
+    Length,
+    /// A part of its value, as by [`Op::Range`].
+    Range {
+        /// The first byte.
+        start: i64,
+        /// The last byte.
+        end: i64,
+    },
 }
 
 /// The arguments of [`Op::Set`].
@@ -202,6 +224,18 @@ impl KeyCommand {
         Self::new(key, Op::Set(Set { value: Blob(value), expiry, condition, answer }))
     }
 
+    /// The same command, as one that does not count as a use of the key where it is a read that would. (TOUCH
+    /// is for nothing else.)
+    pub fn aside(self) -> Self {
+        let op = match self.op {
+            Op::Get => Op::Aside(Aside::Get),
+            Op::Length => Op::Aside(Aside::Length),
+            Op::Range { start, end } => Op::Aside(Aside::Range { start, end }),
+            other => other,
+        };
+        Self { op, ..self }
+    }
+
     /// Whether the reply may be as long as a value. Others are short.
     pub fn answers_value(&self) -> bool {
         match &self.op {
@@ -210,6 +244,7 @@ impl KeyCommand {
             | Op::Take
             | Op::GetExpire(_)
             | Op::GetLease { .. }
+            | Op::Aside(Aside::Get | Aside::Range { .. })
             | Op::Together(_) => true,
             Op::Set(set) => set.answer == SetAnswer::Former,
             Op::Script(call) => call.script.answers_value(),
@@ -229,6 +264,9 @@ impl KeyCommand {
             | Op::SetAllIfAbsent { .. }
             | Op::MemoryUsage
             | Op::Encoding
+            | Op::Frequency
+            | Op::IdleTime
+            | Op::Aside(Aside::Length)
             | Op::SetLease(_)
             | Op::Mark => false,
         }
@@ -255,7 +293,10 @@ impl KeyCommand {
             | Op::Length
             | Op::Range { .. }
             | Op::MemoryUsage
-            | Op::Encoding => true,
+            | Op::Encoding
+            | Op::Frequency
+            | Op::IdleTime
+            | Op::Aside(_) => true,
             Op::Set(_)
             | Op::Delete
             | Op::Expire { .. }
@@ -303,6 +344,9 @@ impl KeyCommand {
             | Op::GetExpire(_)
             | Op::MemoryUsage
             | Op::Encoding
+            | Op::Frequency
+            | Op::IdleTime
+            | Op::Aside(_)
             | Op::GetLease { .. }
             | Op::Mark => 0,
             Op::Together(together) => together.bytes(),
@@ -330,6 +374,9 @@ impl KeyCommand {
             | Op::GetExpire(Expiry::Keep)
             | Op::MemoryUsage
             | Op::Encoding
+            | Op::Frequency
+            | Op::IdleTime
+            | Op::Aside(_)
             // A lease whose token is lost ends by itself.
             | Op::GetLease { .. }
             | Op::Mark => true,
@@ -393,6 +440,10 @@ mod tests {
             Op::MemoryUsage,
             Op::Encoding,
             Op::Mark,
+            Op::Frequency,
+            Op::IdleTime,
+            Op::Aside(Aside::Get),
+            Op::Aside(Aside::Range { start: 0, end: -1 }),
         ]
     }
 
@@ -426,7 +477,7 @@ mod tests {
         assert!(KeyCommand::set(Bytes::new(), Bytes::new()).is_idempotent());
         let repeated: Vec<bool> = ops().into_iter().map(is_idempotent).collect();
         let counted = repeated.iter().filter(|is_repeated| **is_repeated).count();
-        assert_eq!(counted, 13);
+        assert_eq!(counted, 17);
         assert!(is_idempotent(Op::GetExpire(Expiry::Keep)));
         assert!(!is_idempotent(Op::Add(1)) && !is_idempotent(Op::Take));
     }

@@ -36,6 +36,7 @@ pub use execute::Executed;
 pub use execute::execute;
 pub use execute::set_plainly;
 pub use glob::matches;
+pub use key::Aside;
 pub use key::ExpireCondition;
 pub use key::Expiry;
 pub use key::KeyCommand;

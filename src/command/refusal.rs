@@ -296,6 +296,18 @@ pub enum Invalid {
     /// A command that cannot be part of a transaction.
     #[error("Command not allowed inside a transaction")]
     NotInMulti,
+    /// How often keys are used is not counted.
+    #[error(
+        "An LFU maxmemory policy is not selected, access frequency not tracked. Please note that when \
+         switching between policies at runtime LRU and LFU data will take some time to adjust."
+    )]
+    NoFrequency,
+    /// Where it is counted how often keys are used, it is not told for how long they were not.
+    #[error(
+        "An LFU maxmemory policy is selected, idle time not tracked. Please note that when switching between \
+         policies at runtime LRU and LFU data will take some time to adjust."
+    )]
+    NoIdleTime,
     /// A setting that cannot be given that value; no setting was changed.
     #[error("CONFIG SET failed (possibly related to argument '{name}') - {reason}")]
     Setting {
@@ -376,6 +388,8 @@ impl Invalid {
             | Self::NoMulti { .. }
             | Self::WatchInMulti
             | Self::NotInMulti
+            | Self::NoFrequency
+            | Self::NoIdleTime
             | Self::Setting { .. }
             | Self::UnknownSetting { .. }
             | Self::NoConfigFile

@@ -145,7 +145,7 @@ static TABLE: &[Verb] = &[
     row("PERSIST", 2, "write fast", ONE_KEY, "2.2.0", "generic", parse::key::persist, "Lets a key expire no more."),
     row("RENAME", 3, "write", TWO_KEYS, "1.0.0", "generic", parse::key::rename, "Gives a key of the same slot the value of a key, which is deleted."),
     row("RENAMENX", 3, "write fast", TWO_KEYS, "1.0.0", "generic", parse::key::renamenx, "As RENAME, if the other key is not there."),
-    row("OBJECT", -2, "readonly", SECOND, "2.2.3", "generic", parse::key::object, "OBJECT ENCODING: how Redis would store a value."),
+    row("OBJECT", -2, "readonly", SECOND, "2.2.3", "generic", parse::key::object, "What a value is like: ENCODING, FREQ, IDLETIME."),
     row("MEMORY", -2, "readonly", SECOND, "4.0.0", "server", parse::key::memory, "MEMORY USAGE: the memory that a key takes, in bytes."),
     row("KEYS", 2, "readonly", NO_KEY, "1.0.0", "generic", parse::key::keys, "All keys of the cluster that match a pattern.")
         .with_tips("request_policy:all_shards nondeterministic_output_order")
@@ -169,7 +169,7 @@ static TABLE: &[Verb] = &[
     row("SELECT", 2, "loading stale fast", NO_KEY, "1.0.0", "connection", parse::server::select, "Chooses database 0, the only one."),
     row("QUIT", -1, "loading stale fast", NO_KEY, "1.0.0", "connection", parse::server::exit, "Ends the connection."),
     row("RESET", 1, "loading stale fast", NO_KEY, "6.2.0", "connection", parse::server::reset, "Makes the connection as it was at its start."),
-    row("CLIENT", -2, "loading stale", NO_KEY, "2.4.0", "connection", parse::client::client, "About connections: ID, INFO, LIST, GETNAME, SETNAME, SETINFO, KILL, REPLY, NO-EVICT."),
+    row("CLIENT", -2, "loading stale", NO_KEY, "2.4.0", "connection", parse::client::client, "About connections: ID, INFO, LIST, GETNAME, SETNAME, SETINFO, KILL, REPLY, NO-EVICT, NO-TOUCH."),
     row("READONLY", 1, "loading stale fast", NO_KEY, "3.0.0", "cluster", parse::cluster::readonly, "Lets the node's copies answer reads of the connection."),
     row("READWRITE", 1, "loading stale fast", NO_KEY, "3.0.0", "cluster", parse::cluster::readwrite, "Lets primaries alone answer, as at the start."),
     row("ASKING", 1, "fast", NO_KEY, "3.0.0", "cluster", parse::server::nothing, "Accepted and without effect: nobody is told to ask elsewhere once."),

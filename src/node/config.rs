@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::sync::oneshot;
 use tracing::info;
 use tracing::warn;
 
@@ -22,6 +23,8 @@ use crate::node::files;
 use crate::node::redirect::Scope;
 use crate::node::settings::CONNECTIONS_MAX_BOUND;
 use crate::node::settings::Settings;
+use crate::node::settings::memory_bytes_min;
+use crate::node::shard;
 use crate::protocol::resp::RespLimits;
 use crate::store::EvictionPolicy;
 
@@ -30,6 +33,8 @@ use crate::store::EvictionPolicy;
 pub struct Tuning {
     idle_timeout_secs: AtomicU64,
     connections_max: AtomicUsize,
+    memory_bytes_max: AtomicUsize,
+    eviction: Mutex<EvictionPolicy>,
     log_level: Mutex<&'static str>,
 }
 
@@ -43,6 +48,8 @@ impl Tuning {
         Self {
             idle_timeout_secs: AtomicU64::new(settings.idle_timeout.map_or(0, |time| time.as_secs())),
             connections_max: AtomicUsize::new(wanted.min(room)),
+            memory_bytes_max: AtomicUsize::new(settings.store.memory_bytes_max),
+            eviction: Mutex::new(settings.store.eviction),
             log_level: Mutex::new(level_of(&settings.log)),
         }
     }
@@ -58,19 +65,33 @@ impl Tuning {
         self.connections_max.load(Ordering::Relaxed)
     }
 
+    /// How much memory all shards may take together.
+    pub fn memory_bytes_max(&self) -> usize {
+        self.memory_bytes_max.load(Ordering::Acquire)
+    }
+
+    /// What goes when there is no room.
+    pub fn eviction(&self) -> EvictionPolicy {
+        *self.eviction.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn log_level(&self) -> &'static str {
         *self.log_level.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
+/// Policies, as Redis calls them.
+const POLICIES: [(&str, EvictionPolicy); 4] = [
+    ("volatile-ttl", EvictionPolicy::Ttl),
+    ("allkeys-lru", EvictionPolicy::Lru),
+    ("allkeys-lfu", EvictionPolicy::Lfu),
+    ("noeviction", EvictionPolicy::None),
+];
+
 /// What makes room for new entries, as Redis calls it.
 pub fn memory_policy(context: &Context) -> &'static str {
-    match context.settings.store.eviction {
-        EvictionPolicy::Lru => "allkeys-lru",
-        EvictionPolicy::Lfu => "allkeys-lfu",
-        EvictionPolicy::Ttl => "volatile-ttl",
-        EvictionPolicy::None => "noeviction",
-    }
+    let policy = context.tuning.eviction();
+    POLICIES.iter().find(|(_, known)| *known == policy).map_or("", |(name, _)| name)
 }
 
 /// Redis' levels of the log, and what they are here.
@@ -91,30 +112,29 @@ fn level_of(filter: &str) -> &'static str {
 enum Change {
     IdleTimeout(u64),
     ConnectionsMax(usize),
+    MemoryBytesMax(usize),
+    Eviction(EvictionPolicy),
     LogLevel(&'static str, &'static str),
     /// It has that value already.
     Nothing,
 }
 
 type Checked = Result<Change, String>;
+type Check = fn(&Context, &str) -> Checked;
 
 /// A setting.
 struct Setting {
     name: &'static str,
     value: fn(&Context, Scope) -> String,
     /// What a new value changes; none: nothing can.
-    check: Option<fn(&str) -> Checked>,
+    check: Option<Check>,
 }
 
 const fn fixed(name: &'static str, value: fn(&Context, Scope) -> String) -> Setting {
     Setting { name, value, check: None }
 }
 
-const fn tunable(
-    name: &'static str,
-    value: fn(&Context, Scope) -> String,
-    check: fn(&str) -> Checked,
-) -> Setting {
+const fn tunable(name: &'static str, value: fn(&Context, Scope) -> String, check: Check) -> Setting {
     Setting { name, value, check: Some(check) }
 }
 
@@ -126,8 +146,8 @@ static SETTINGS: &[Setting] = &[
     fixed("databases", |_, _| "1".to_owned()),
     tunable("loglevel", |context, _| context.tuning.log_level().to_owned(), check_log_level),
     tunable("maxclients", |context, _| context.tuning.connections_max().to_string(), check_connections_max),
-    fixed("maxmemory", |context, _| context.settings.store.memory_bytes_max.to_string()),
-    fixed("maxmemory-policy", |context, _| memory_policy(context).to_owned()),
+    tunable("maxmemory", |context, _| context.tuning.memory_bytes_max().to_string(), check_memory),
+    tunable("maxmemory-policy", |context, _| memory_policy(context).to_owned(), check_policy),
     fixed("notify-keyspace-events", |_, _| String::new()),
     fixed("port", |context, scope| match scope {
         Scope::Cluster => context.settings.port.to_string(),
@@ -153,11 +173,11 @@ fn number(value: &str, min: u64, max: u64) -> Result<u64, String> {
     }
 }
 
-fn check_idle_timeout(value: &str) -> Checked {
+fn check_idle_timeout(_: &Context, value: &str) -> Checked {
     number(value, 0, i32::MAX as u64).map(Change::IdleTimeout)
 }
 
-fn check_connections_max(value: &str) -> Checked {
+fn check_connections_max(_: &Context, value: &str) -> Checked {
     let count = number(value, 1, CONNECTIONS_MAX_BOUND as u64)? as usize;
     match files::connections_max() {
         room if count > room => Err(format!("the process may open files for {room} clients only")),
@@ -165,12 +185,47 @@ fn check_connections_max(value: &str) -> Checked {
     }
 }
 
-fn check_log_level(value: &str) -> Checked {
-    let found = LOG_LEVELS.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
-    found.map(|(name, filter)| Change::LogLevel(name, filter)).ok_or_else(|| {
-        let names = LOG_LEVELS.map(|(name, _)| name).join(", ");
-        format!("argument(s) must be one of the following: {names}")
+fn check_log_level(_: &Context, value: &str) -> Checked {
+    one_of(&LOG_LEVELS, value).map(|(name, filter)| Change::LogLevel(name, filter))
+}
+
+fn check_policy(_: &Context, value: &str) -> Checked {
+    one_of(&POLICIES, value).map(|(_, policy)| Change::Eviction(policy))
+}
+
+fn one_of<T: Copy>(known: &[(&'static str, T)], value: &str) -> Result<(&'static str, T), String> {
+    let found = known.iter().find(|(name, _)| name.eq_ignore_ascii_case(value));
+    found.copied().ok_or_else(|| {
+        let names: Vec<&str> = known.iter().map(|(name, _)| *name).collect();
+        format!("argument(s) must be one of the following: {}", names.join(", "))
     })
+}
+
+/// Zero, which in Redis is as much as there is, is too little here.
+fn check_memory(context: &Context, value: &str) -> Checked {
+    let bytes = memory_bytes(value).ok_or_else(|| "argument must be a memory value".to_owned())?;
+    let (min, max) =
+        (memory_bytes_min(context.shards.len(), context.settings.text.entry_bytes_max), i64::MAX as usize);
+    match (min..=max).contains(&bytes) {
+        true => Ok(Change::MemoryBytesMax(bytes)),
+        false => Err(format!("argument must be between {min} and {max} inclusive")),
+    }
+}
+
+/// A number of bytes as Redis writes it: `k` is 1,000 and `kb` 1,024, and so on.
+fn memory_bytes(text: &str) -> Option<usize> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let unit: usize = match text[digits.len()..].to_ascii_lowercase().as_str() {
+        "" | "b" => 1,
+        "k" => 1_000,
+        "kb" => 1 << 10,
+        "m" => 1_000_000,
+        "mb" => 1 << 20,
+        "g" => 1_000_000_000,
+        "gb" => 1 << 30,
+        _ => return None,
+    };
+    digits.parse::<usize>().ok()?.checked_mul(unit)
 }
 
 /// What CONFIG GET says.
@@ -188,7 +243,7 @@ pub fn get(context: &Context, scope: Scope, patterns: &[Bytes]) -> Reply<'static
 /// # Errors
 ///
 /// A setting is named twice or does not exist, cannot be changed, or not to that value.
-pub fn set(context: &Context, scope: Scope, pairs: &[(String, Bytes)]) -> Result<(), Invalid> {
+pub async fn set(context: &Context, scope: Scope, pairs: &[(String, Bytes)]) -> Result<(), Invalid> {
     let refuse =
         |name: &String, reason: &str| Invalid::Setting { name: name.clone(), reason: reason.to_owned() };
     let mut changes = Vec::with_capacity(pairs.len());
@@ -200,19 +255,35 @@ pub fn set(context: &Context, scope: Scope, pairs: &[(String, Bytes)]) -> Result
         }
         let value = std::str::from_utf8(value).map_err(|_| refuse(name, "argument is no text"))?;
         changes.push(match setting.check {
-            Some(check) => check(value).map_err(|reason| refuse(name, &reason))?,
+            Some(check) => check(context, value).map_err(|reason| refuse(name, &reason))?,
             // Tools say again what holds anyway.
             None if value == (setting.value)(context, scope) => Change::Nothing,
             None => return Err(refuse(name, "can't set immutable config")),
         });
     }
+    let is_about_memory = |change: &Change| matches!(change, Change::MemoryBytesMax(_) | Change::Eviction(_));
+    let limits_shards = changes.iter().any(is_about_memory);
     for ((name, value), change) in pairs.iter().zip(changes) {
         if !matches!(change, Change::Nothing) {
             make(context, change).map_err(|reason| refuse(name, &reason))?;
             info!(setting = name, value = %value.escape_ascii(), "setting changed by a client");
         }
     }
+    if limits_shards {
+        limit_shards(context).await;
+    }
     Ok(())
+}
+
+/// What the client asks next is asked of shards that know the new limits, though they may have more than
+/// that for a while.
+async fn limit_shards(context: &Context) {
+    for shard in &context.shards {
+        let (done, known) = oneshot::channel();
+        shard.cast(shard::Message::Limit(done));
+        // One that is being started again begins with them.
+        let _ = known.await;
+    }
 }
 
 fn make(context: &Context, change: Change) -> Result<(), String> {
@@ -220,6 +291,10 @@ fn make(context: &Context, change: Change) -> Result<(), String> {
     match change {
         Change::IdleTimeout(secs) => tuning.idle_timeout_secs.store(secs, Ordering::Relaxed),
         Change::ConnectionsMax(count) => tuning.connections_max.store(count, Ordering::Relaxed),
+        Change::MemoryBytesMax(bytes) => tuning.memory_bytes_max.store(bytes, Ordering::Release),
+        Change::Eviction(policy) => {
+            *tuning.eviction.lock().unwrap_or_else(PoisonError::into_inner) = policy;
+        }
         Change::LogLevel(name, filter) => {
             context.settings.log_control.set(filter)?;
             *tuning.log_level.lock().unwrap_or_else(PoisonError::into_inner) = name;

@@ -40,6 +40,8 @@ pub struct Access {
     pub scope: Scope,
     /// It has said READONLY: this node's copies may answer what changes nothing.
     pub may_read_copies: bool,
+    /// It has said CLIENT NO-TOUCH: what it reads does not count as used.
+    pub keeps_places: bool,
 }
 
 /// A command that the port takes. One that is kept for a transaction, WATCH, and one that waits for a
@@ -90,9 +92,14 @@ pub async fn run(
     codec: Codec,
     commands: Vec<KeyCommand>,
 ) -> Vec<Bytes> {
+    let commands = match access.keeps_places {
+        true => commands.into_iter().map(KeyCommand::aside).collect(),
+        false => commands,
+    };
     let view = context.current_view();
     let is_served_here = |command: &KeyCommand| view.is_primary(Partition::of(&command.key.0));
-    if access == Access::PLAIN || commands.iter().all(is_served_here) {
+    let is_plain = access.scope == Scope::Cluster && !access.may_read_copies;
+    if is_plain || commands.iter().all(is_served_here) {
         return router::run(context, codec, commands).await;
     }
     let mut replies = vec![Bytes::new(); commands.len()];
@@ -115,11 +122,6 @@ pub async fn run(
         places.into_iter().zip(routed).for_each(|(place, reply)| replies[place] = reply);
     }
     replies
-}
-
-impl Access {
-    /// Everything, from primaries.
-    const PLAIN: Self = Self { scope: Scope::Cluster, may_read_copies: false };
 }
 
 /// Answers from the copies of this node what can be. Returns the rest.

@@ -37,6 +37,7 @@ pub struct Session {
     scope: Scope,
     is_resp3: bool,
     may_read_copies: bool,
+    keeps_places: bool,
     transaction: Transaction,
     replies: Replies,
     /// What is carried out just now, since when.
@@ -58,6 +59,7 @@ impl Session {
             scope,
             is_resp3: false,
             may_read_copies: false,
+            keeps_places: false,
             transaction: Transaction::default(),
             replies: Replies::All,
             calls: Vec::new(),
@@ -78,9 +80,9 @@ impl Session {
     }
 
     /// Whether a plain request means here what it always means. In a transaction it is kept, and it may
-    /// be that no reply is wanted.
+    /// be that no reply is wanted, or that what is read is not to count as used.
     pub fn takes_plain(&self) -> bool {
-        self.transaction.len().is_none() && self.replies == Replies::All
+        self.transaction.len().is_none() && self.replies == Replies::All && !self.keeps_places
     }
 
     /// The transaction that the connection is in, if it is in one.
@@ -90,7 +92,8 @@ impl Session {
 
     /// What it may be answered from.
     pub const fn access(&self) -> Access {
-        Access { scope: self.scope, may_read_copies: self.may_read_copies }
+        let Self { scope, may_read_copies, keeps_places, .. } = *self;
+        Access { scope, may_read_copies, keeps_places }
     }
 
     /// Whether there is a next command whose reply is not wanted: it must be alone in its batch.
@@ -178,7 +181,6 @@ impl Session {
             Replies::None => false,
             Replies::NotTheNext => {
                 self.replies = Replies::All;
-                self.may_read_copies = false;
                 false
             }
         }
@@ -193,14 +195,13 @@ impl Session {
                 self.client().said().name = Bytes::new();
                 self.replies = Replies::All;
                 self.may_read_copies = false;
+                self.keeps_places = false;
                 self.transaction.reset();
                 Reply::Word("RESET")
             }
             Server::Client(client) => self.about_clients(client),
             Server::About(about) => describe(&about),
             Server::Config(Config::Get(patterns)) => config::get(&self.context, self.scope, &patterns),
-            Server::Config(Config::Set(pairs)) => config::set(&self.context, self.scope, &pairs)
-                .map_or_else(|invalid| Reply::Refused(invalid.into()), |()| Reply::Done),
             Server::ReadCopies(may_read_copies) => {
                 self.may_read_copies = may_read_copies;
                 Reply::Done
@@ -214,7 +215,9 @@ impl Session {
                 Reply::List(known.into_iter().map(|is_known| Reply::Integer(is_known.into())).collect())
             }
             // Carried out where there is more at hand: see `connection`.
-            Server::Info { .. } | Server::Config(Config::ResetStatistics) | Server::Shutdown => Reply::Done,
+            Server::Info { .. }
+            | Server::Config(Config::Set(_) | Config::ResetStatistics)
+            | Server::Shutdown => Reply::Done,
         }
     }
 
@@ -268,6 +271,10 @@ impl Session {
             },
             Client::Reply(replies) => {
                 self.replies = replies;
+                Reply::Done
+            }
+            Client::NoTouch(keeps_places) => {
+                self.keeps_places = keeps_places;
                 Reply::Done
             }
         }

@@ -24,6 +24,7 @@ use crate::store::EvictionPolicy;
 use checks::admin_port;
 pub use checks::default_admin_port;
 use checks::idle_timeout;
+pub use checks::memory_bytes_min;
 use checks::millis;
 use checks::peer_port;
 use checks::redirect_port;

@@ -155,6 +155,8 @@ pub enum Message {
     },
     /// The shard's figures, and the keys of the partitions that it serves.
     Stats(oneshot::Sender<(ShardStats, Served)>),
+    /// Keep to the memory and the policy that the node has now; told when it is known.
+    Limit(oneshot::Sender<()>),
     /// Choose one of the keys that are served.
     Choose {
         /// By this number.
@@ -311,8 +313,8 @@ impl Actor for ShardActor {
         let limits = ShardLimits {
             entry_bytes_max: context.settings.text.entry_bytes_max,
             items_max: context.settings.store.items_max.map(|items| items.div_ceil(context.shards.len())),
-            eviction: context.settings.store.eviction,
-            ..ShardLimits::new(context.settings.store.memory_bytes_max / context.shards.len())
+            eviction: context.tuning.eviction(),
+            ..ShardLimits::new(context.tuning.memory_bytes_max() / context.shards.len())
         };
         let store = Shard::new(limits, chance::number());
         let count = u16::try_from(context.shards.len())?;
@@ -384,6 +386,12 @@ impl Actor for ShardActor {
             }
             Message::Stats(reply) => {
                 let _ = reply.send((serving.stats(), serving.served()));
+            }
+            Message::Limit(done) => {
+                let memory_bytes_max = self.context.tuning.memory_bytes_max() / self.context.shards.len();
+                serving.limit(memory_bytes_max, self.context.tuning.eviction());
+                // Who asked may have gone.
+                let _ = done.send(());
             }
             Message::Choose { random, reply } => {
                 let weight = serving.served().keys as u64;

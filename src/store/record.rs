@@ -32,6 +32,9 @@ const TOMBSTONE: u16 = 1;
 const VALUE: u16 = 2;
 const VALUE_WITH_DEADLINE: u16 = 3;
 
+/// The list of a record that is in none, or in the only one of its policy.
+pub(super) const UNLISTED: u8 = 0;
+
 /// No record: the end of a list.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -248,6 +251,12 @@ pub(super) fn set_older(bytes: &mut [u8], index: u32) {
 pub(super) fn set_list(bytes: &mut [u8], list: u8) {
     let flags = Record(bytes).flags() & !(3 << LIST_SHIFT) | u16::from(list) << LIST_SHIFT;
     bytes[16..18].copy_from_slice(&flags.to_le_bytes());
+}
+
+/// Makes it a record that is in no list.
+pub(super) fn set_unlisted(bytes: &mut [u8]) {
+    bytes[8..16].fill(0xff);
+    set_list(bytes, UNLISTED);
 }
 
 /// Marks a slot as free and remembers a number in it.

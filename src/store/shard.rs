@@ -16,12 +16,16 @@
 //! lie in memory is `slab`'s affair, which one a key has `tables`', what has to go `room`'s.
 
 mod counts;
+mod limits;
 mod room;
 
 use std::time::Duration;
 
+pub use limits::Applied;
+pub use limits::ShardLimits;
+pub use limits::ShardStats;
+
 use crate::store::Change;
-use crate::store::EvictionPolicy;
 use crate::store::Item;
 use crate::store::ItemContent;
 use crate::store::Partition;
@@ -39,82 +43,13 @@ use crate::store::tables::Tables;
 use crate::time::Timestamp;
 use crate::time::Version;
 
-/// How much a shard may keep.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ShardLimits {
-    /// All memory, including what an empty shard takes (about 200 KB).
-    pub memory_bytes_max: usize,
-    /// Bytes of a key and its value together that a command may write. Copies are not checked: what
-    /// another node has accepted is stored.
-    pub entry_bytes_max: usize,
-    /// Values, if their number is bounded too. One is always kept.
-    pub items_max: Option<usize>,
-    /// What goes when there is no room.
-    pub eviction: EvictionPolicy,
-    /// The age at which a tombstone may go, by the time of its version.
-    pub tombstone_age_max: Duration,
-    /// Memory of tombstones, a part of all memory; above it the oldest go early.
-    pub tombstone_bytes_max: usize,
-}
-
-impl ShardLimits {
-    /// The usual limits within that much memory: any number of values, tombstones for ten minutes
-    /// and in a sixteenth of the memory at most.
-    pub const fn new(memory_bytes_max: usize) -> Self {
-        Self {
-            memory_bytes_max,
-            entry_bytes_max: 65_536,
-            items_max: None,
-            eviction: EvictionPolicy::Lru,
-            tombstone_age_max: Duration::from_secs(600),
-            tombstone_bytes_max: memory_bytes_max / 16,
-        }
-    }
-}
-
-/// What became of a change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[must_use]
-pub enum Applied {
-    /// It is the state of its key now.
-    Newer,
-    /// The shard knows the same or better already; nothing was changed.
-    Stale,
-    /// There is no room, and nothing may go to make some; nothing was changed.
-    NoRoom,
-    /// It could not fit even if it were alone; nothing was changed.
-    TooLarge {
-        /// What key and value would take.
-        bytes: usize,
-        /// What they may take.
-        bytes_max: usize,
-    },
-}
-
-/// Figures of a shard.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct ShardStats {
-    /// Reads that found a value.
-    pub hits: u64,
-    /// Reads that found none.
-    pub misses: u64,
-    /// Values dropped to make room.
-    pub evictions: u64,
-    /// Values found past their deadline.
-    pub expirations: u64,
-    /// Values now, including those past their deadline that nobody has read since.
-    pub items: usize,
-    /// Tombstones now.
-    pub tombstones: usize,
-    /// Memory used now, see [`Shard::memory_bytes`].
-    pub memory_bytes: usize,
-    /// Memory that may be used.
-    pub memory_bytes_max: usize,
-}
-
 /// The entries of some partitions. See the module.
 pub struct Shard {
     limits: ShardLimits,
+    /// More than the limit as long as a lower one has not been reached.
+    memory_ceiling: usize,
+    /// How far the search for values that a new policy has to know has come.
+    adopted_up_to: ScanCursor,
     tables: Tables,
     slab: Slab,
     /// Values, by when they are to go.
@@ -140,6 +75,8 @@ impl Shard {
             tables: Tables::new(hash_seed),
             slab: Slab::new(limits.memory_bytes_max),
             order: Order::new(limits.eviction, limits.memory_bytes_max),
+            memory_ceiling: limits.memory_bytes_max,
+            adopted_up_to: ScanCursor::START,
             limits,
             tombstones: List::new(),
             expired_up_to: ScanCursor::START,
@@ -155,12 +92,27 @@ impl Shard {
 
     /// The value of a key, which thereby is the most recently used.
     pub fn get(&mut self, partition: Partition, key: &[u8], now: Timestamp) -> Option<&[u8]> {
-        let Some(index) = self.find_value(partition, key, now) else {
-            self.misses += 1;
-            return None;
-        };
-        self.hits += 1;
+        let index = self.look_up(partition, key, now)?;
         self.order.renew(&mut self.slab, index);
+        self.value_in(index)
+    }
+
+    /// As [`Shard::get`], but it does not count as a use of the key.
+    pub fn get_aside(&mut self, partition: Partition, key: &[u8], now: Timestamp) -> Option<&[u8]> {
+        let index = self.look_up(partition, key, now)?;
+        self.value_in(index)
+    }
+
+    fn look_up(&mut self, partition: Partition, key: &[u8], now: Timestamp) -> Option<u32> {
+        let found = self.find_value(partition, key, now);
+        match found {
+            Some(_) => self.hits += 1,
+            None => self.misses += 1,
+        }
+        found
+    }
+
+    fn value_in(&self, index: u32) -> Option<&[u8]> {
         match self.slab.record(index).content() {
             ItemContent::Value { bytes, .. } => Some(bytes),
             ItemContent::Deleted => None,

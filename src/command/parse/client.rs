@@ -36,7 +36,8 @@ pub fn client(words: &mut Words<'_>) -> Parsed {
         ("SETINFO", 2) => set_info(words)?,
         ("REPLY", 1) => Client::Reply(replies(&words.word()?)?),
         // Connections are never closed to make room.
-        ("NO-EVICT" | "NO-TOUCH", 1) => return on_or_off(&words.word()?).map(|_| Command::Nothing),
+        ("NO-EVICT", 1) => return on_or_off(&words.word()?).map(|_| Command::Nothing),
+        ("NO-TOUCH", 1) => Client::NoTouch(on_or_off(&words.word()?)?),
         ("HELP", 0) => return Ok(Command::Server(Server::About(About::Parts(words.verb.name())))),
         (
             "ID" | "INFO" | "GETNAME" | "KILL" | "SETNAME" | "SETINFO" | "REPLY" | "NO-EVICT" | "NO-TOUCH"
@@ -74,8 +75,12 @@ fn replies(mode: &[u8]) -> Result<Replies, Refusal> {
     }
 }
 
-fn on_or_off(mode: &[u8]) -> Result<(), Refusal> {
-    if is(mode, "ON") || is(mode, "OFF") { Ok(()) } else { Err(Invalid::Syntax.into()) }
+fn on_or_off(mode: &[u8]) -> Result<bool, Refusal> {
+    match (is(mode, "ON"), is(mode, "OFF")) {
+        (true, _) => Ok(true),
+        (_, true) => Ok(false),
+        (false, false) => Err(Invalid::Syntax.into()),
+    }
 }
 
 fn kind(words: &mut Words<'_>) -> Result<ClientKind, Refusal> {

@@ -139,8 +139,10 @@ pub fn object(words: &mut Words<'_>) -> Parsed {
     let (name, count) = words.subcommand()?;
     match (name.as_str(), count) {
         ("ENCODING", 1) => one(words, Op::Encoding),
+        ("FREQ", 1) => one(words, Op::Frequency),
+        ("IDLETIME", 1) => one(words, Op::IdleTime),
         ("HELP", 0) => Ok(Command::Server(Server::About(About::Parts(words.verb.name())))),
-        ("ENCODING" | "HELP", _) => Err(words.subcommand_word_count(&name)),
+        ("ENCODING" | "FREQ" | "IDLETIME" | "HELP", _) => Err(words.subcommand_word_count(&name)),
         _ => Err(words.no_subcommand()),
     }
 }

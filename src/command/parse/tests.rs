@@ -220,7 +220,7 @@ fn what_is_larger_than_an_entry_is_refused_before_it_is_sent_anywhere() {
 fn parts_of_commands_that_do_not_exist_are_told_with_their_names() {
     for (line, command, name) in [
         ("CLIENT what 1", "CLIENT", "what"),
-        ("OBJECT freq k", "OBJECT", "freq"),
+        ("OBJECT size k", "OBJECT", "size"),
         ("CONFIG x", "CONFIG", "x"),
     ] {
         let name = name.to_owned();

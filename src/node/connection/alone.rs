@@ -16,6 +16,7 @@ use crate::command::server::Server;
 use crate::node::cluster_query;
 use crate::node::cluster_wide;
 use crate::node::cluster_wide::Listing;
+use crate::node::config;
 use crate::node::connection::Connection;
 use crate::node::gather;
 use crate::node::info;
@@ -70,6 +71,10 @@ impl Connection {
             Command::Stats => Ok(Reply::Lines(report::stats(&context).await)),
             Command::Server(Server::Info { sections }) => {
                 Ok(Reply::Bytes(info::info(&context, access.scope, &sections).await.into()))
+            }
+            Command::Server(Server::Config(Config::Set(pairs))) => {
+                let set = config::set(&context, access.scope, &pairs).await;
+                set.map(|()| Reply::Done).map_err(Refusal::Invalid)
             }
             Command::Server(Server::Config(Config::ResetStatistics)) => {
                 info::reset(&context).await;

@@ -127,13 +127,17 @@ pub(super) fn store(
     let memory_bytes_max = parse_bytes(text).ok_or_else(|| {
         refuse("max-memory", format_args!("{text:?}"), "a number of bytes, KB, MB or GB".to_owned())
     })?;
-    // A shard must have room for its tables and several of the largest entries.
-    let min = shard_count * (1024 * 1024 + 8 * entry_bytes_max);
+    let min = memory_bytes_min(shard_count, entry_bytes_max);
     if memory_bytes_max < min {
         return Err(refuse("max-memory", text, format!("at least {min} bytes for {shard_count} shards")));
     }
     let items_max = items_max.map(|items| within("max-items", items, shard_count, usize::MAX)).transpose()?;
     Ok(StoreSettings { memory_bytes_max, items_max, eviction: EvictionPolicy::Lru, shard_count })
+}
+
+/// A shard must have room for its tables and several of the largest entries.
+pub fn memory_bytes_min(shard_count: usize, entry_bytes_max: usize) -> usize {
+    shard_count * (1024 * 1024 + 8 * entry_bytes_max)
 }
 
 /// `512`, `64KB`, `256MB`, `4GB`, in any case; units are powers of 1024.

@@ -10,27 +10,46 @@ use crate::store::record;
 use crate::store::size_class::size_class;
 use crate::store::slab::Slab;
 
-/// The lists, as a record says which one it is in.
-const WINDOW: u8 = 0;
-const PROBATION: u8 = 1;
-const PROTECTED: u8 = 2;
+/// The lists, as a record says which one it is in. None of them is the number of a record in no list, or in
+/// one of another policy.
+const WINDOW: u8 = 1;
+const PROBATION: u8 = 2;
+const PROTECTED: u8 = 3;
 
 /// One value in so many is in the window.
 const WINDOW_PART: usize = 100;
 
 pub(in crate::store) struct Lfu {
-    lists: [List; 3],
-    lengths: [usize; 3],
+    /// By number; the first is not used.
+    lists: [List; 4],
+    lengths: [usize; 4],
     sketch: Sketch,
 }
 
 impl Lfu {
     pub(super) fn new(memory_bytes_max: usize) -> Self {
-        Self { lists: Default::default(), lengths: [0; 3], sketch: Sketch::new(memory_bytes_max) }
+        Self { lists: Default::default(), lengths: [0; 4], sketch: Sketch::new(memory_bytes_max) }
     }
 
     pub(super) fn memory_bytes(&self) -> usize {
         self.sketch.memory_bytes()
+    }
+
+    /// The memory is another one now: the sketch begins anew if it suits it no more.
+    pub(super) fn resize(&mut self, memory_bytes_max: usize) {
+        if Sketch::word_count(memory_bytes_max) != self.sketch.words.len() {
+            self.sketch = Sketch::new(memory_bytes_max);
+        }
+    }
+
+    /// About how often a value was used lately.
+    pub(super) fn frequency(&self, slab: &Slab, index: u32) -> u64 {
+        self.sketch.estimate(xxh3_64(slab.record(index).key()))
+    }
+
+    /// Some value, an old one.
+    pub(super) fn some_listed(&self) -> Option<u32> {
+        self.lists.iter().find_map(List::oldest)
     }
 
     fn len(&self) -> usize {
@@ -92,7 +111,8 @@ impl Lfu {
     }
 
     pub(super) fn next_to_go(&mut self, slab: &mut Slab) -> Option<u32> {
-        let [window, probation, protected] = [0, 1, 2].map(|list: usize| self.lists[list].oldest());
+        let [window, probation, protected] =
+            [WINDOW, PROBATION, PROTECTED].map(|list| self.lists[usize::from(list)].oldest());
         let Some(settled) = probation.or(protected) else { return window };
         let is_window_full = self.lengths[usize::from(WINDOW)] > self.len() / WINDOW_PART;
         let Some(candidate) = window.filter(|_| is_window_full) else { return Some(settled) };
@@ -120,8 +140,11 @@ const HALVES: u64 = 0x7777_7777_7777_7777;
 impl Sketch {
     /// A 64th of the memory or a little less.
     fn new(memory_bytes_max: usize) -> Self {
-        let words = (memory_bytes_max / 64 / size_of::<u64>()).max(1);
-        Self { words: vec![0; 1 << words.ilog2()].into_boxed_slice(), next_halved: 0, due: 0 }
+        Self { words: vec![0; Self::word_count(memory_bytes_max)].into_boxed_slice(), next_halved: 0, due: 0 }
+    }
+
+    fn word_count(memory_bytes_max: usize) -> usize {
+        1 << (memory_bytes_max / 64 / size_of::<u64>()).max(1).ilog2()
     }
 
     fn memory_bytes(&self) -> usize {

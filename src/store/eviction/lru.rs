@@ -1,6 +1,8 @@
 //! `lru`: the value that has not been read or written for longest goes, exactly.
 
 use crate::store::list::List;
+use crate::store::record::NONE;
+use crate::store::record::UNLISTED;
 use crate::store::slab::Slab;
 
 #[derive(Default)]
@@ -9,6 +11,13 @@ pub(in crate::store) struct Lru {
 }
 
 impl Lru {
+    /// Whether a value is in the list, where it is known by that number.
+    pub(super) fn holds(&self, slab: &Slab, index: u32, known: u32) -> bool {
+        let record = slab.record(index);
+        let is_linked = record.newer() != NONE || record.older() != NONE;
+        record.list() == UNLISTED && (is_linked || self.list.oldest() == Some(known))
+    }
+
     pub(super) fn add(&mut self, slab: &mut Slab, index: u32) {
         self.list.push(slab, index);
     }

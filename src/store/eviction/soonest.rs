@@ -18,6 +18,12 @@ impl Soonest {
         self.deadlines.len() * ELEMENT_BYTES
     }
 
+    /// Whether a value is in the set, where it is known by that number.
+    pub(super) fn holds(&self, slab: &Slab, index: u32, known: u32) -> bool {
+        let expires_at = slab.record(index).expires_at();
+        expires_at.is_some_and(|expires_at| self.deadlines.contains(&(expires_at, known)))
+    }
+
     pub(super) fn add(&mut self, slab: &mut Slab, index: u32) {
         if let Some(expires_at) = slab.record(index).expires_at() {
             self.deadlines.insert((expires_at, index));

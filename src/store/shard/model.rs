@@ -334,10 +334,7 @@ impl Shard {
     }
 
     fn recency(&self) -> &List {
-        match &self.order {
-            Order::Lru(lru) => &lru.list,
-            Order::Lfu(_) | Order::Ttl(_) | Order::None(_) => panic!("the model is one of lru"),
-        }
+        self.order.recency()
     }
 
     fn values(&self) -> usize {

@@ -100,7 +100,7 @@ impl Shard {
         let had_value = former.is_some_and(|index| is_value(self.slab.record(index)));
         let index = loop {
             // Each may have a span more.
-            if self.memory_bytes() + 2 * arena::SPAN_OVERHEAD_BYTES > self.limits.memory_bytes_max {
+            if self.memory_bytes() + 2 * arena::SPAN_OVERHEAD_BYTES > self.memory_ceiling {
                 if !self.make_room() {
                     return Applied::NoRoom;
                 }
@@ -136,11 +136,11 @@ impl Shard {
     /// Whether memory may be added for a span of that length.
     fn may_grow(&self, bytes: usize) -> bool {
         let grown_bytes = self.memory_bytes() + self.slab.growth_bytes(bytes) + arena::SPAN_OVERHEAD_BYTES;
-        self.slab.can_grow() && grown_bytes <= self.limits.memory_bytes_max
+        self.slab.can_grow() && grown_bytes <= self.memory_ceiling
     }
 
     /// Gets a step nearer to room for an entry; false: nothing may go.
-    fn make_room(&mut self) -> bool {
+    pub(super) fn make_room(&mut self) -> bool {
         if self.has_remains() {
             self.clear_some(CLEAR_STEPS);
             return true;
