@@ -18,7 +18,8 @@ reasons=()
 failures=0
 skipped=0
 output=$(mktemp)
-trap 'rm -f "$output"' EXIT
+fuzzed=$(mktemp)
+trap 'rm -f "$output" "$fuzzed"' EXIT
 
 main() {
     (($# == 0)) || wrong_arguments "test.sh takes no arguments; single tests: cargo test NAME"
@@ -107,12 +108,37 @@ require_test_tools() {
         say "$(yellow "Not installed, $not_installed:") ${missing[*]}. Tests that need them are skipped."
 }
 
-# What reads bytes from outside, with many more random inputs than in `cargo test`: both codecs, RESP
-# compared with an oracle, frames and commands of peers, datagrams of gossip. A failure prints its seed.
+# Feeds random inputs to what reads bytes from outside, FUZZ_SECONDS long for each target, on stable Rust:
+# the properties of `cargo test`, round after round, each with a seed of its own. The seed of a round that
+# fails is printed, and repeats it: FUZZ_SEED=... FUZZ_SECONDS=0.
 fuzz() {
-    local cases=${FUZZ_CASES:-20000}
-    say "$cases inputs for each property; more by FUZZ_CASES=N"
-    env PROPTEST_CASES="$cases" timeout 240 cargo test --locked --lib -- protocol:: cluster::peer:: membership::packet command::key a_sealed_packet_never_panics
+    local failed=0 binary
+    binary=$(cargo test --locked --lib --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))$/\1/p')
+    [[ -x $binary ]] || { say "FAILED: there is no test binary"; return 1; }
+    fuzz_target "$binary" "text codec" protocol::text:: || failed=1
+    fuzz_target "$binary" "RESP codec, beside an oracle" protocol::resp:: || failed=1
+    fuzz_target "$binary" "peer frames" cluster::peer:: command::key:: || failed=1
+    fuzz_target "$binary" "gossip packet" membership::packet:: a_sealed_packet_never_panics || failed=1
+    return $failed
+}
+
+# fuzz_target BINARY NAME FILTER...
+fuzz_target() {
+    local binary=$1 name=$2 cases=2000 rounds=0 start=$SECONDS seed first
+    shift 2
+    first=${FUZZ_SEED:-$(date +%s%N)}
+    seed=$first
+    while
+        if ! env PROPTEST_CASES=$cases PROPTEST_RNG_SEED="$seed" timeout 300 "$binary" "$@" >"$fuzzed" 2>&1; then
+            cat "$fuzzed"
+            say "FAILED: $name, again by FUZZ_SEED=$seed FUZZ_SECONDS=0, or" \
+                "PROPTEST_CASES=$cases PROPTEST_RNG_SEED=$seed cargo test --lib -- $*"
+            return 1
+        fi
+        seed=$((seed + 1)) rounds=$((rounds + 1))
+        ((SECONDS - start < ${FUZZ_SECONDS:-15}))
+    do :; done
+    say "$name: $rounds rounds of $cases inputs for each property, from seed $first on"
 }
 
 check_scripts() {
