@@ -444,6 +444,8 @@ impl Shard {
 }
 
 #[cfg(test)]
+mod merging;
+#[cfg(test)]
 mod model;
 #[cfg(test)]
 mod tests;

@@ -112,14 +112,19 @@ async fn look(context: &Arc<Context>) -> Verified {
         }
     }
     let differing = differing(&view, &digests, &mut verified);
-    let mut differences = Vec::new();
+    let mut first = BTreeSet::new();
     for piece in differing.chunks(PARTITIONS_MAX) {
-        let first = compare_keys(context, &view, piece, at).await;
-        if !first.is_empty() {
-            tokio::time::sleep(LOOK_AGAIN_AFTER).await;
-            let second = compare_keys(context, &view, piece, at).await;
-            differences.extend(first.intersection(&second).cloned());
-        }
+        first.extend(compare_keys(context, &view, piece, at).await);
+    }
+    let again: BTreeSet<Partition> = first.iter().map(|difference| difference.partition).collect();
+    let again: Vec<Partition> = again.into_iter().collect();
+    if !again.is_empty() {
+        tokio::time::sleep(LOOK_AGAIN_AFTER).await;
+    }
+    let mut differences = Vec::new();
+    for piece in again.chunks(PARTITIONS_MAX) {
+        let second = compare_keys(context, &view, piece, at).await;
+        differences.extend(second.into_iter().filter(|difference| first.contains(difference)));
     }
     let evictions = digests.iter().map(|(node, digest)| (*node, digest.evictions)).collect();
     let (real, evicted) = part_evicted(differences, &evictions);
