@@ -29,6 +29,7 @@ use cachegopher::command::help_lines;
 use cachegopher::command::matches;
 use cachegopher::command::parse;
 use cachegopher::command::server::Server;
+use cachegopher::command::server::SlowLog;
 use cachegopher::protocol;
 use cachegopher::protocol::Request;
 use cachegopher::protocol::resp;
@@ -269,6 +270,13 @@ impl MemoryNode {
                 }
                 Server::Info { .. } => Reply::Bytes(Vec::new()),
                 Server::ReadCopies(_) => Reply::Done,
+                // Nothing is slow here, and no key is asked for often.
+                Server::SlowLog(SlowLog::Count) => Reply::Integer(0),
+                Server::SlowLog(SlowLog::Clear) => Reply::Done,
+                Server::SlowLog(SlowLog::Latest { .. }) | Server::HotKeys { .. } => match codec {
+                    Codec::Text => Reply::Lines(Vec::new()),
+                    Codec::Resp2 | Codec::Resp3 => Reply::List(Vec::new()),
+                },
                 Server::Hello(_) | Server::Client(_) | Server::Config(_) | Server::Shutdown => Reply::Done,
             },
         };

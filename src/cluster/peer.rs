@@ -34,7 +34,7 @@ use crate::time::Timestamp;
 use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
-pub const PEER_VERSION: u16 = 6;
+pub const PEER_VERSION: u16 = 7;
 /// The longest frame, in bytes, its length field not counted.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
@@ -414,7 +414,9 @@ mod tests {
     use super::*;
     use crate::cluster::membership::Generation;
     use crate::cluster::report::Happening;
+    use crate::cluster::report::HotKey;
     use crate::cluster::report::Kind;
+    use crate::cluster::report::SlowCommand;
     use crate::command::Op;
     use crate::store::Content;
     use crate::time::Timestamp;
@@ -573,7 +575,20 @@ mod tests {
             partitions: 4,
             took_ms: Some(5),
         };
-        Report { figures: vec!["keys 9".to_owned()], happenings: vec![happening] }
+        let slow = SlowCommand {
+            id: 1,
+            at_secs: 2,
+            took_micros: 3,
+            words: vec![Blob(Bytes::from_static(b"GET"))],
+            client: "c".to_owned(),
+            name: Blob(Bytes::new()),
+        };
+        Report {
+            figures: vec!["keys 9".to_owned()],
+            happenings: vec![happening],
+            hot_keys: vec![HotKey { key: Blob(key()), per_second: 6 }],
+            slow: vec![slow],
+        }
     }
 
     fn hex(bytes: &[u8]) -> String {

@@ -4,10 +4,15 @@
 use bincode::Decode;
 use bincode::Encode;
 
+use crate::store::Blob;
 use crate::time::Timestamp;
 
 /// Happenings that a node remembers, and tells at most.
 pub const HAPPENINGS_MAX: usize = 256;
+/// Hot keys that a node tells others.
+pub const HOT_KEYS_TOLD: usize = 128;
+/// Slow commands that a node tells others.
+pub const SLOW_COMMANDS_TOLD: usize = 16;
 
 /// What a node says about itself.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Encode, Decode)]
@@ -16,6 +21,36 @@ pub struct Report {
     pub figures: Vec<String>,
     /// What has happened to it that the asking node has not heard of, the latest last.
     pub happenings: Vec<Happening>,
+    /// The keys that its clients ask for most, the most frequent first.
+    pub hot_keys: Vec<HotKey>,
+    /// Its latest slow commands, the last one first.
+    pub slow: Vec<SlowCommand>,
+}
+
+/// A key that is asked for often.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct HotKey {
+    /// The key.
+    pub key: Blob,
+    /// About how often in a second.
+    pub per_second: u64,
+}
+
+/// Commands that were carried out together and took long.
+#[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct SlowCommand {
+    /// Never given twice by one process.
+    pub id: u64,
+    /// When they were done, in seconds since 1970.
+    pub at_secs: u64,
+    /// How long they took, in microseconds.
+    pub took_micros: u64,
+    /// The name of the first, its key, and how many more there were.
+    pub words: Vec<Blob>,
+    /// From where they came.
+    pub client: String,
+    /// What the client calls itself.
+    pub name: Blob,
 }
 
 /// Something that a node has seen happen.

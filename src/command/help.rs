@@ -35,6 +35,15 @@ pub fn parts(command: &str) -> &'static [&'static str] {
             "RESETSTAT",
             "    Counts the figures of INFO from zero again.",
         ],
+        "SLOWLOG" => &[
+            "SLOWLOG <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
+            "GET [<count>]",
+            "    The latest entries (default: 10; -1: all).",
+            "LEN",
+            "    How many entries there are.",
+            "RESET",
+            "    Forgets all entries.",
+        ],
         "COMMAND" => &[
             "COMMAND <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
             "(no subcommand)",

@@ -147,3 +147,36 @@ pub enum Command {
     /// Figures of this node.
     Stats,
 }
+
+impl Command {
+    /// Shows each of the keys that it asks for.
+    pub fn each_key(&self, mut show: impl FnMut(&[u8])) {
+        match self {
+            Self::Key(command) | Self::AwaitLease { command, .. } => show(&command.key.0),
+            Self::Many(Many::Set(pairs)) => pairs.iter().for_each(|(key, _)| show(key)),
+            Self::Many(Many::Get(keys) | Many::Delete(keys) | Many::Exists(keys) | Many::Touch(keys)) => {
+                keys.iter().for_each(|key| show(key));
+            }
+            Self::Watch { .. }
+            | Self::Nothing
+            | Self::Ping { .. }
+            | Self::Echo { .. }
+            | Self::Help
+            | Self::Multi
+            | Self::Exec
+            | Self::Discard
+            | Self::Unwatch
+            | Self::Keys { .. }
+            | Self::Scan { .. }
+            | Self::Size
+            | Self::RandomKey
+            | Self::Flush
+            | Self::Cluster(_)
+            | Self::Server(_)
+            | Self::Exit
+            | Self::Nodes
+            | Self::Ring
+            | Self::Stats => {}
+        }
+    }
+}

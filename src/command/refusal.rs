@@ -154,6 +154,9 @@ pub enum Invalid {
     /// A number of keys below zero.
     #[error("Invalid number of keys")]
     KeyCount,
+    /// A number of entries of the slow log below -1.
+    #[error("count should be greater than or equal to -1")]
+    SlowLogCount,
     /// CLUSTER with a node that does not exist.
     #[error("Unknown node {id}")]
     Node {
@@ -358,6 +361,7 @@ impl Invalid {
             | Self::Option { .. }
             | Self::Slot
             | Self::KeyCount
+            | Self::SlowLogCount
             | Self::Node { .. }
             | Self::NoSuchKey
             | Self::Offset

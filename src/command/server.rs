@@ -33,6 +33,27 @@ pub enum Server {
     },
     /// Whether this node's copies may answer reads of the connection.
     ReadCopies(bool),
+    /// About what took long.
+    SlowLog(SlowLog),
+    /// The keys that are asked for most.
+    HotKeys {
+        /// No more than so many.
+        count: usize,
+    },
+}
+
+/// About what took long on this node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SlowLog {
+    /// The latest entries.
+    Latest {
+        /// No more than so many; none: all of them.
+        count: Option<usize>,
+    },
+    /// How many entries there are.
+    Count,
+    /// Forgets all entries.
+    Clear,
 }
 
 /// The arguments of HELLO.

@@ -209,6 +209,8 @@ fn is_part(command: &Command) -> bool {
             | Server::Config(_)
             | Server::Scripts { .. }
             | Server::ReadCopies(_)
+            | Server::SlowLog(_)
+            | Server::HotKeys { .. }
             | Server::Time => true,
             // They would change the protocol within a reply, or give none.
             Server::Hello(_) | Server::Reset | Server::Shutdown => false,

@@ -179,6 +179,9 @@ static TABLE: &[Verb] = &[
         .with_tips("nondeterministic_output request_policy:all_shards response_policy:special"),
     row("CONFIG", -2, "admin loading stale", NO_KEY, "2.0.0", "server", parse::server::config, "Settings as Redis names them: GET, SET, RESETSTAT."),
     row("TIME", 1, "loading stale fast", NO_KEY, "2.6.0", "server", parse::server::time, "The node's clock: seconds and microseconds."),
+    row("SLOWLOG", -2, "admin loading stale", NO_KEY, "2.2.12", "server", parse::server::slowlog, "What took long on the node: GET, LEN, RESET.")
+        .with_tips("request_policy:all_nodes nondeterministic_output")
+        .text("SLOWLOG", 0, "what took long on this node"),
     row("SHUTDOWN", -1, "admin loading stale", NO_KEY, "1.0.0", "server", parse::server::shutdown, "Hands everything over, then ends the node."),
     row("DEBUG", -2, "admin loading stale", NO_KEY, "1.0.0", "server", parse::server::debug, "Refused."),
     row("FUNCTION", -2, "write", NO_KEY, "7.0.0", "scripting", parse::server::function, "FUNCTION FLUSH, which does nothing: there are no functions."),
@@ -210,6 +213,8 @@ static TABLE: &[Verb] = &[
         .text("RING", 0, "which partitions are where"),
     row("STATS", 1, "readonly", NO_KEY, "0.1.0", "cachegopher", parse::server::stats, "Figures of the node, a line each.")
         .text("STATS", 0, "figures of this node"),
+    row("HOTKEYS", -1, "readonly", NO_KEY, "0.1.0", "cachegopher", parse::server::hotkeys, "The keys that are asked for most, and about how often in a second.")
+        .text("HOTKEYS", 0, "the keys that are asked for most"),
 ];
 
 impl Verb {

@@ -306,6 +306,7 @@ pub async fn tick_forever(context: Arc<Context>) {
             output_bytes: last.output_bytes,
         };
         before = total;
+        context.hot_keys.decay();
         context.baseline.sees_memory(report::store_figures(&context).await.0.memory_bytes);
         if let Some(idle_max) = context.tuning.idle_timeout() {
             context.clients.end_idle(idle_max, context.clocks.now());

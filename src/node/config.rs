@@ -28,6 +28,9 @@ use crate::node::shard;
 use crate::protocol::resp::RespLimits;
 use crate::store::EvictionPolicy;
 
+/// Entries that the slow log can be told to keep.
+const SLOW_LOG_ENTRIES_MAX: u64 = 100_000;
+
 /// What can be changed while a node runs.
 #[derive(Debug)]
 pub struct Tuning {
@@ -115,6 +118,8 @@ enum Change {
     MemoryBytesMax(usize),
     Eviction(EvictionPolicy),
     LogLevel(&'static str, &'static str),
+    SlowLogThreshold(i64),
+    SlowLogEntries(usize),
     /// It has that value already.
     Nothing,
 }
@@ -159,6 +164,16 @@ static SETTINGS: &[Setting] = &[
     fixed("requirepass", |_, _| String::new()),
     fixed("save", |_, _| String::new()),
     tunable(
+        "slowlog-log-slower-than",
+        |context, _| context.slow_log.threshold_micros().to_string(),
+        check_slow_log_threshold,
+    ),
+    tunable(
+        "slowlog-max-len",
+        |context, _| context.slow_log.entries_max().to_string(),
+        |_, value| number(value, 0, SLOW_LOG_ENTRIES_MAX).map(|count| Change::SlowLogEntries(count as usize)),
+    ),
+    tunable(
         "timeout",
         |context, _| context.tuning.idle_timeout().map_or(0, |time| time.as_secs()).to_string(),
         check_idle_timeout,
@@ -170,6 +185,14 @@ fn number(value: &str, min: u64, max: u64) -> Result<u64, String> {
     match (min..=max).contains(&number) {
         true => Ok(number),
         false => Err(format!("argument must be between {min} and {max} inclusive")),
+    }
+}
+
+/// Microseconds; -1: nothing is slow.
+fn check_slow_log_threshold(_: &Context, value: &str) -> Checked {
+    match value {
+        "-1" => Ok(Change::SlowLogThreshold(-1)),
+        value => number(value, 0, i64::MAX as u64).map(|micros| Change::SlowLogThreshold(micros as i64)),
     }
 }
 
@@ -295,6 +318,8 @@ fn make(context: &Context, change: Change) -> Result<(), String> {
         Change::Eviction(policy) => {
             *tuning.eviction.lock().unwrap_or_else(PoisonError::into_inner) = policy;
         }
+        Change::SlowLogThreshold(micros) => context.slow_log.set_threshold_micros(micros),
+        Change::SlowLogEntries(count) => context.slow_log.set_entries_max(count),
         Change::LogLevel(name, filter) => {
             context.settings.log_control.set(filter)?;
             *tuning.log_level.lock().unwrap_or_else(PoisonError::into_inner) = name;

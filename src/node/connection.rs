@@ -271,6 +271,7 @@ impl Connection {
                 Next::Command(verb, command) => {
                     Counters::add(&self.context.counters.commands, 1);
                     self.session.calls(verb);
+                    command.each_key(|key| self.session.asks_for(key));
                     if !batch.add(verb, command) {
                         break;
                     }

@@ -21,6 +21,7 @@ use crate::node::clock::Clocks;
 use crate::node::clock::Pulse;
 use crate::node::config::Tuning;
 use crate::node::gossip;
+use crate::node::hot::HotKeys;
 use crate::node::info::Baseline;
 use crate::node::journal::Journal;
 use crate::node::latency::Counting;
@@ -30,6 +31,7 @@ use crate::node::placement;
 use crate::node::settings::Settings;
 use crate::node::shard;
 use crate::node::shard_door::ShardDoor;
+use crate::node::slow::SlowLog;
 use crate::store::Partition;
 use crate::time::Version;
 
@@ -146,6 +148,10 @@ pub struct Context {
     pub failovers: Counting,
     /// What has happened.
     pub journal: Journal,
+    /// What took long.
+    pub slow_log: SlowLog,
+    /// The keys that are asked for most.
+    pub hot_keys: HotKeys,
     /// The node has joined, and has had everything once that it is to have.
     pub is_ready: AtomicBool,
     /// From what INFO counts.

@@ -7,10 +7,15 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use crate::cluster::membership::Generation;
+use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
+use crate::cluster::report::HOT_KEYS_TOLD;
 use crate::cluster::report::Report;
+use crate::cluster::report::SLOW_COMMANDS_TOLD;
+use crate::cluster::view::Member;
+use crate::cluster::view::View;
 use crate::node::context::Context;
 use crate::node::report;
 
@@ -20,9 +25,20 @@ const ANSWER_WAIT_MAX: Duration = Duration::from_millis(500);
 /// Whom to ask, in which life, and the number of the last happening that is known of that life.
 pub type Asked = (NodeId, Generation, u64);
 
+/// The other members that are not dead.
+pub fn others(view: &View) -> impl Iterator<Item = Identity> + '_ {
+    let is_other = |member: &&Member| member.identity.node != view.me() && member.is_up();
+    view.members().iter().filter(is_other).map(|member| member.identity)
+}
+
 /// How this node is, and what has happened to it since.
 pub async fn report_here(context: &Context, after: u64) -> Report {
-    Report { figures: report::stats(context).await, happenings: context.journal.after(after) }
+    Report {
+        figures: report::stats(context).await,
+        happenings: context.journal.after(after),
+        hot_keys: context.hot_keys.top(HOT_KEYS_TOLD),
+        slow: context.slow_log.latest(SLOW_COMMANDS_TOLD),
+    }
 }
 
 /// How other nodes are: those that answer in time, all asked at once.

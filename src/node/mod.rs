@@ -18,6 +18,7 @@
 
 mod admin;
 mod at_once;
+mod attention;
 mod buffers;
 mod chance;
 mod clients;
@@ -30,6 +31,7 @@ mod context;
 mod files;
 mod gather;
 mod gossip;
+mod hot;
 mod info;
 mod inquiry;
 mod join;
@@ -54,6 +56,7 @@ mod shard;
 mod shard_door;
 #[cfg(feature = "sim")]
 pub mod sim;
+mod slow;
 mod supervisor;
 mod survey;
 mod turn_away;
@@ -207,6 +210,8 @@ impl Node {
             latencies: Default::default(),
             failovers: Default::default(),
             journal: Default::default(),
+            slow_log: Default::default(),
+            hot_keys: Default::default(),
             is_ready: Default::default(),
             baseline: Default::default(),
             tuning: Tuning::new(&settings),

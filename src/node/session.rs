@@ -18,12 +18,16 @@ use crate::command::describe;
 use crate::command::server::Config;
 use crate::command::server::Hello;
 use crate::command::server::Server;
+use crate::node::chance;
 use crate::node::clients;
 use crate::node::clients::Open;
 use crate::node::config;
 use crate::node::context::Context;
+use crate::node::hot::Sampler;
 use crate::node::redirect::Access;
 use crate::node::redirect::Scope;
+use crate::node::slow;
+use crate::node::slow::First;
 use crate::time::Moment;
 
 /// The version of Redis whose behaviour clients may expect.
@@ -44,6 +48,8 @@ pub struct Session {
     calls: Vec<&'static Verb>,
     plain: (usize, usize),
     began: Moment,
+    first: First,
+    sampler: Sampler,
 }
 
 impl Session {
@@ -65,6 +71,8 @@ impl Session {
             calls: Vec::new(),
             plain: (0, 0),
             began: context.clocks.now(),
+            first: First::default(),
+            sampler: Sampler::new(chance::number()),
             context,
         }
     }
@@ -113,6 +121,15 @@ impl Session {
         self.calls.push(verb);
     }
 
+    /// A key is asked for by what is carried out now.
+    #[inline]
+    pub fn asks_for(&mut self, key: &[u8]) {
+        self.first.has_key(key);
+        if self.sampler.takes() {
+            self.context.hot_keys.add(key);
+        }
+    }
+
     /// A command was refused before it was carried out, with this reply.
     pub fn rejects(&self, verb: Option<&'static Verb>, codec: Codec, reply: &[u8]) {
         if let Some(verb) = verb {
@@ -131,6 +148,7 @@ impl Session {
 
     /// A plain request is one of those that are carried out now; this is its reply if it has one already.
     pub fn answers_plain(&mut self, codec: Codec, request: &Plain<'_>, reply: Option<&[u8]>) {
+        self.asks_for(request.key());
         match request {
             // It cannot fail.
             Plain::Get { .. } => self.plain.0 += 1,
@@ -156,8 +174,19 @@ impl Session {
         let usage = &self.open.client.usage;
         let (gets, sets) = std::mem::take(&mut self.plain);
         let count = gets + sets + self.calls.len();
+        let key = self.first.take();
         if count > 0 {
-            let nanos = now.since(self.began).as_nanos() as u64 / count as u64;
+            let took = now.since(self.began);
+            if self.context.slow_log.is_slow(took) {
+                let first =
+                    self.calls.first().map_or(if gets > 0 { "GET" } else { "SET" }, |verb| verb.name());
+                let words = slow::words(first, key, count);
+                // Who waits for a lease wants to wait.
+                if !self.calls.iter().any(|verb| verb.name() == "GETLEASE") {
+                    slow::note(&self.context, &self.open.client, took, words);
+                }
+            }
+            let nanos = took.as_nanos() as u64 / count as u64;
             let plain = [(b"GET", gets), (b"SET", sets)].into_iter().filter(|(_, count)| *count > 0);
             let plain = plain.filter_map(|(name, count)| Some((Verb::find(name)?, count)));
             for (verb, count) in plain.chain(self.calls.drain(..).map(|verb| (verb, 1))) {
@@ -217,6 +246,8 @@ impl Session {
             // Carried out where there is more at hand: see `connection`.
             Server::Info { .. }
             | Server::Config(Config::Set(_) | Config::ResetStatistics)
+            | Server::SlowLog(_)
+            | Server::HotKeys { .. }
             | Server::Shutdown => Reply::Done,
         }
     }

@@ -13,6 +13,7 @@ use crate::command::server::Config;
 use crate::command::server::Hello;
 use crate::command::server::NameFilter;
 use crate::command::server::Server;
+use crate::command::server::SlowLog;
 
 type Parsed = Result<Command, Refusal>;
 
@@ -88,6 +89,40 @@ pub fn unwatch(_: &mut Words<'_>) -> Parsed {
 
 pub fn time(_: &mut Words<'_>) -> Parsed {
     Ok(Command::Server(Server::Time))
+}
+
+/// Entries and keys that are told where no number is said.
+const TOLD: usize = 10;
+
+pub fn slowlog(words: &mut Words<'_>) -> Parsed {
+    if words.len() == 0 {
+        return Ok(Command::Server(Server::SlowLog(SlowLog::Latest { count: Some(TOLD) })));
+    }
+    let (name, count) = words.subcommand()?;
+    let asked = match (name.as_str(), count) {
+        ("GET", 0) => SlowLog::Latest { count: Some(TOLD) },
+        ("GET", 1) => match words.integer()? {
+            -1 => SlowLog::Latest { count: None },
+            count => SlowLog::Latest {
+                count: Some(usize::try_from(count).map_err(|_| Refusal::from(Invalid::SlowLogCount))?),
+            },
+        },
+        ("LEN", 0) => SlowLog::Count,
+        ("RESET", 0) => SlowLog::Clear,
+        ("HELP", 0) => return Ok(Command::Server(Server::About(About::Parts(words.verb.name())))),
+        ("GET" | "LEN" | "RESET" | "HELP", _) => return Err(words.subcommand_word_count(&name)),
+        _ => return Err(words.no_subcommand()),
+    };
+    Ok(Command::Server(Server::SlowLog(asked)))
+}
+
+pub fn hotkeys(words: &mut Words<'_>) -> Parsed {
+    let count = match words.len() {
+        0 => TOLD,
+        1 => usize::try_from(words.integer()?).map_err(|_| Refusal::from(Invalid::NotPositive))?,
+        _ => return Err(words.verb.word_count()),
+    };
+    Ok(Command::Server(Server::HotKeys { count }))
 }
 
 pub fn reset(_: &mut Words<'_>) -> Parsed {

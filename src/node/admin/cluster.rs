@@ -10,14 +10,23 @@ use serde_json::Value;
 use serde_json::json;
 
 use crate::cluster::membership::NodeId;
+use crate::cluster::report::Report;
+use crate::cluster::report::SLOW_COMMANDS_TOLD;
+use crate::cluster::report::SlowCommand;
 use crate::cluster::ring::NodeIndex;
 use crate::cluster::view::Member;
 use crate::cluster::view::View;
+use crate::command::printable;
 use crate::node::context::Context;
+use crate::node::hot;
 use crate::node::inquiry;
 use crate::node::inquiry::Asked;
+use crate::node::inquiry::others;
 use crate::node::report;
 use crate::store::PARTITION_COUNT;
+
+/// Hot keys that are told.
+const HOT_KEYS_SHOWN: usize = 10;
 
 /// Nodes by name, and the ring: runs of partitions with the same holders, which name nodes by their
 /// place in that list.
@@ -27,6 +36,14 @@ pub async fn cluster(State(context): State<Arc<Context>>) -> Json<Value> {
         others(&view).map(|identity| (identity.node, identity.generation, u64::MAX)).collect();
     let (own, reports) =
         tokio::join!(inquiry::report_here(&context, u64::MAX), inquiry::reports(&context, asked));
+    let slow = slow_of(&view, &own, &reports);
+    let hot: Vec<Value> = hot::merge(
+        std::iter::once(own.hot_keys).chain(reports.iter().map(|(_, report)| report.hot_keys.clone())),
+        HOT_KEYS_SHOWN,
+    )
+    .iter()
+    .map(|hot| json!({ "key": printable(&hot.key.0), "per_second": hot.per_second }))
+    .collect();
     let mut figures: BTreeMap<NodeId, Value> =
         reports.into_iter().map(|((node, _, _), report)| (node, figures_of(&report.figures))).collect();
     figures.insert(view.me(), figures_of(&own.figures));
@@ -58,13 +75,32 @@ pub async fn cluster(State(context): State<Arc<Context>>) -> Json<Value> {
         "partitions": PARTITION_COUNT,
         "nodes": nodes,
         "arcs": arcs,
+        "hot": hot,
+        "slow": slow,
     }))
 }
 
-/// The other members that are not dead.
-pub fn others(view: &View) -> impl Iterator<Item = crate::cluster::membership::Identity> + '_ {
-    let is_other = |member: &&Member| member.identity.node != view.me() && member.is_up();
-    view.members().iter().filter(is_other).map(|member| member.identity)
+/// Slow commands of all nodes, the latest first.
+fn slow_of(view: &View, own: &Report, reports: &[(Asked, Report)]) -> Vec<Value> {
+    let name = |node| view.member(node).map_or_else(String::new, |member| member.record.name.clone());
+    let others = reports.iter().map(|((node, ..), report)| (name(*node), report));
+    let of_all = std::iter::once((name(view.me()), own)).chain(others);
+    let mut slow: Vec<(String, &SlowCommand)> =
+        of_all.flat_map(|(name, report)| report.slow.iter().map(move |slow| (name.clone(), slow))).collect();
+    slow.sort_by_key(|(_, slow)| std::cmp::Reverse((slow.at_secs, slow.id)));
+    slow.truncate(SLOW_COMMANDS_TOLD);
+    let said = |(node, slow): (String, &SlowCommand)| {
+        let words: Vec<String> = slow.words.iter().map(|word| printable(&word.0)).collect();
+        json!({
+            "node": node,
+            "id": slow.id,
+            "at": slow.at_secs * 1_000,
+            "took_us": slow.took_micros,
+            "words": words.join(" "),
+            "client": slow.client,
+        })
+    };
+    slow.into_iter().map(said).collect()
 }
 
 fn node(view: &View, member: &Member, figures: Option<Value>) -> Value {

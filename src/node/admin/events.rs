@@ -29,11 +29,11 @@ use crate::cluster::membership::Generation;
 use crate::cluster::membership::NodeId;
 use crate::cluster::report::Happening;
 use crate::node::admin::Failure;
-use crate::node::admin::cluster::others;
 use crate::node::context::Context;
 use crate::node::context::HangUp;
 use crate::node::inquiry;
 use crate::node::inquiry::Asked;
+use crate::node::inquiry::others;
 use crate::node::journal;
 
 /// Streams at a time.

@@ -13,6 +13,7 @@ use crate::command::Refusal;
 use crate::command::Reply;
 use crate::command::server::Config;
 use crate::command::server::Server;
+use crate::node::attention;
 use crate::node::cluster_query;
 use crate::node::cluster_wide;
 use crate::node::cluster_wide::Listing;
@@ -79,6 +80,10 @@ impl Connection {
             Command::Server(Server::Config(Config::ResetStatistics)) => {
                 info::reset(&context).await;
                 Ok(Reply::Done)
+            }
+            Command::Server(Server::SlowLog(asked)) => Ok(attention::slow_log(&context, codec, &asked)),
+            Command::Server(Server::HotKeys { count }) => {
+                Ok(attention::hot_keys(&context, codec, access.scope, count).await)
             }
             Command::RandomKey => {
                 let key = cluster_wide::any_key(&context, access.scope).await;

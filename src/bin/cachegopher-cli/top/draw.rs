@@ -42,7 +42,9 @@ pub fn draw(board: &Board, frame: &mut Frame<'_>) {
     draw_ring(board, frame, areas[1]);
     draw_nodes(board, frame, areas[2]);
     draw_curve(board, frame, areas[3]);
-    draw_events(board, frame, areas[4]);
+    let lists = Layout::horizontal([Constraint::Fill(3), Constraint::Fill(2)]).split(areas[4]);
+    draw_events(board, frame, lists[0]);
+    draw_attention(board, frame, lists[1]);
     let hint = Span::styled("q quits", Style::new().add_modifier(Modifier::DIM));
     frame.render_widget(Paragraph::new(hint), areas[5]);
 }
@@ -205,6 +207,18 @@ fn draw_events(board: &Board, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(lines).block(block), area);
 }
 
+/// What wants attention: the hot keys, and below them the slow commands.
+fn draw_attention(board: &Board, frame: &mut Frame<'_>, area: Rect) {
+    let look = board.look();
+    let halves = Layout::vertical([Constraint::Fill(1), Constraint::Fill(1)]).split(area);
+    for (title, lines, half) in
+        [("hot keys, requests/s", &look.hot, halves[0]), ("slow commands", &look.slow, halves[1])]
+    {
+        let lines: Vec<Line<'_>> = lines.iter().map(|line| Line::raw(line.as_str())).collect();
+        frame.render_widget(Paragraph::new(lines).block(Block::bordered().title(title)), half);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -235,6 +249,8 @@ mod tests {
             stats: [("n1:1".to_owned(), std::clone::Clone::clone(&stats))].into_iter().collect(),
             at: Duration::from_secs(seconds),
             clock: "12:34:56".to_owned(),
+            hot: vec!["640 greeting".to_owned()],
+            slow: vec!["n1 7 took_us=12000 KEYS".to_owned()],
         };
         let mut board = Board::default();
         board.take(look(0, "alive"));
@@ -260,6 +276,9 @@ mod tests {
             "A n1   alive     2048 2048 12345     █████░░░░░  128 MB",
             "B n2   dead      2048 2048 -         -",
             "12:34:56 n2 is dead, it was alive",
+            "hot keys, requests/s",
+            "640 greeting",
+            "n1 7 took_us=12000 KEYS",
             "q quits",
         ] {
             assert!(screen.contains(text), "{text:?} is missing in\n{screen}");

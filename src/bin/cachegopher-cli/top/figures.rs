@@ -23,6 +23,10 @@ pub struct Look {
     pub ring: Vec<RingRange>,
     /// By address, of those that answered.
     pub stats: HashMap<String, Stats>,
+    /// The keys that are asked for most, each behind how often in a second.
+    pub hot: Vec<String>,
+    /// The latest slow commands of all nodes that answered, each behind the name of its node.
+    pub slow: Vec<String>,
     /// Since the first look.
     pub at: Duration,
     /// Hours, minutes and seconds of the day, in UTC.

@@ -87,36 +87,49 @@ async fn look_on(client: Client, interval: Duration, looks: mpsc::Sender<Look>) 
                 })
             })
             .collect();
-        let mut stats = HashMap::new();
+        let mut look = Look { ring: client.ring(), at: start.elapsed(), clock: clock(), ..Look::default() };
         for answer in asked {
             if let Ok((address, Some((said, connection)))) = answer.await {
-                stats.insert(address.clone(), said);
+                let name = said.stats.get("name").cloned().unwrap_or_default();
+                look.slow.extend(said.slow.iter().map(|line| format!("{name} {line}")));
+                // Each of them says it of the whole cluster.
+                look.hot = said.hot;
+                look.stats.insert(address.clone(), said.stats);
                 connections.insert(address, connection);
             }
         }
-        let look = Look { nodes, ring: client.ring(), stats, at: start.elapsed(), clock: clock() };
+        look.nodes = nodes;
         if looks.send(look).await.is_err() {
             return;
         }
     }
 }
 
-/// What a node says, on the connection from before where it still works.
-async fn ask(address: &str, connection: Option<TextConnection>) -> Option<(Stats, TextConnection)> {
-    if let Some(mut connection) = connection
-        && let Some(stats) = stats(&mut connection).await
-    {
-        return Some((stats, connection));
-    }
-    let mut connection = TextConnection::connect(address).await.ok()?;
-    let stats = stats(&mut connection).await?;
-    Some((stats, connection))
+/// What a node says.
+struct Said {
+    stats: Stats,
+    hot: Vec<String>,
+    slow: Vec<String>,
 }
 
-async fn stats(connection: &mut TextConnection) -> Option<Stats> {
+/// What a node says, on the connection from before where it still works.
+async fn ask(address: &str, connection: Option<TextConnection>) -> Option<(Said, TextConnection)> {
+    if let Some(mut connection) = connection
+        && let Some(said) = said(&mut connection).await
+    {
+        return Some((said, connection));
+    }
+    let mut connection = TextConnection::connect(address).await.ok()?;
+    let said = said(&mut connection).await?;
+    Some((said, connection))
+}
+
+async fn said(connection: &mut TextConnection) -> Option<Said> {
     let lines = connection.list("STATS").await.ok()?;
     let pair = |line: &String| line.split_once(' ').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    Some(lines.iter().filter_map(pair).collect())
+    let stats = lines.iter().filter_map(pair).collect();
+    let hot = connection.list("HOTKEYS").await.ok()?;
+    Some(Said { stats, hot, slow: connection.list("SLOWLOG").await.ok()? })
 }
 
 /// The time of day, in UTC.
