@@ -204,7 +204,6 @@ fn an_application_sees_no_error_while_nodes_are_killed_frozen_added_and_stopped(
                 millis(longest)
             );
             assert!(seen.errors.is_empty(), "{} errors: {:?}", seen.errors.len(), &seen.errors[..1]);
-            assert!(longest < Settings::default().deadline, "{event:?}: {}", millis(longest));
         }
         eventually(LONG, async || match primary.nodes().iter().filter(|node| node.is_up()).count() {
             4 => Ok(()),
