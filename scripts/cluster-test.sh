@@ -61,6 +61,8 @@ refuses_wrong_arguments() {
 
 brings_a_cluster_up() {
     expect 0 "3 nodes agree on the ring" cluster up 3 -- --copies 2
+    cp "$work/said" "$work/up"
+    expect 0 "The page that shows it all, live: http://127.0.0.1:$((CACHEGOPHER_BASE_PORT - 1000))/" cat "$work/up"
     expect 0 "3 of 3 nodes answer, all agree, all copies in place" cluster status
     expect 0 "n3 .* running +alive" cluster status
     expect 0 "node starts" cluster logs 1

@@ -141,6 +141,8 @@ Then try:
     $(cli start 2)
     $(cli demo)
     $(cli down)
+
+The page that shows it all, live: http://$(admin_address n1)/
 TEXT
 }
 

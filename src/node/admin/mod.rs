@@ -2,6 +2,7 @@
 //!
 //! | request | does | answers |
 //! |---|---|---|
+//! | `GET /` | nothing | the page that draws the cluster, live |
 //! | `GET /healthz` | nothing: the process answers | `ok` |
 //! | `GET /readyz` | nothing | `ready`, or 503 and why not |
 //! | `GET /metrics` | nothing | this node's figures for Prometheus |
@@ -34,9 +35,11 @@ use axum::extract::Request;
 use axum::extract::State;
 use axum::http::Method;
 use axum::http::StatusCode;
+use axum::http::header::CONTENT_SECURITY_POLICY;
 use axum::http::header::HOST;
 use axum::middleware;
 use axum::middleware::Next;
+use axum::response::Html;
 use axum::response::IntoResponse;
 use axum::response::Response;
 use axum::routing::get;
@@ -91,6 +94,7 @@ impl Admin {
 
 fn routes(context: Arc<Context>) -> Router {
     Router::new()
+        .route("/", get(page))
         .route("/healthz", get(async || "ok\n"))
         .route("/readyz", get(ready::ready))
         .route("/metrics", get(metrics::metrics))
@@ -102,6 +106,13 @@ fn routes(context: Arc<Context>) -> Router {
         .fallback(async || Failure::new(StatusCode::NOT_FOUND, "there is nothing of that name"))
         .layer(middleware::from_fn_with_state(Arc::clone(&context), check))
         .with_state(context)
+}
+
+/// The page that draws the cluster. It needs nothing from elsewhere, and the browser is told so.
+async fn page() -> impl IntoResponse {
+    let policy = "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; \
+                  connect-src 'self'; img-src data:; base-uri 'none'; frame-ancestors 'none'";
+    ([(CONTENT_SECURITY_POLICY, policy)], Html(include_str!("page.html")))
 }
 
 /// Lets only those through who mean this node: see the module.
