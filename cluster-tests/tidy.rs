@@ -7,6 +7,9 @@ use std::fs;
 use std::path::Path;
 use std::path::PathBuf;
 
+use cachegopher::node::settings::RawSettings;
+use clap::Args;
+
 /// Lines of a file without its tests.
 const LINES_MAX: usize = 500;
 
@@ -215,6 +218,42 @@ fn no_unsafe_code_is_allowed_anywhere() {
         }
     }
     assert_tidy(faults);
+}
+
+/// What `proto-spec/settings.md` is to say: what the node itself says.
+fn settings() -> String {
+    let command = RawSettings::augment_args(clap::Command::new("serve"));
+    let mut text = "# Settings of a node\n\n\
+        This is generated from the program; a test compares them, and writes this file anew with `UPDATE_SETTINGS=1 cargo test --test tidy`.\n\n\
+        A setting `max-memory` is the flag `--max-memory` of `cachegopher serve`, the variable `CACHEGOPHER_MAX_MEMORY`, and the line\n\
+        `max-memory = \"4GB\"` of the TOML file that `--config` names. A flag comes before a variable, and that before the file. Bounds are in\n\
+        [limits.md](limits.md#settings-of-a-node).\n\n\
+        | setting | what it is | default |\n|---|---|---|\n"
+        .to_owned();
+    for argument in command.get_arguments() {
+        let (name, help) = (argument.get_long().unwrap(), argument.get_help().unwrap().to_string());
+        let variable = format!("CACHEGOPHER_{}", name.to_uppercase().replace('-', "_"));
+        assert_eq!(argument.get_env().unwrap().to_str().unwrap(), variable);
+        let (what, default) = match help.split_once(" [default: ") {
+            Some((what, default)) => (what.to_owned(), format!("`{}`", default.strip_suffix(']').unwrap())),
+            None => (help, "none".to_owned()),
+        };
+        let values: Vec<String> =
+            argument.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
+        let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
+        text.push_str(&format!("| `{name}` | {what}{values} | {default} |\n"));
+    }
+    text
+}
+
+#[test]
+fn the_table_of_settings_says_what_the_node_says() {
+    let path = root().parent().unwrap().join("proto-spec/settings.md");
+    if std::env::var_os("UPDATE_SETTINGS").is_some() {
+        fs::write(&path, settings()).unwrap();
+    }
+    let said = fs::read_to_string(&path).unwrap();
+    assert!(said == settings(), "write it anew: UPDATE_SETTINGS=1 cargo test --test tidy");
 }
 
 #[test]
