@@ -176,10 +176,11 @@ impl Model {
         value.max(flush).copied().unwrap_or_default()
     }
 
-    /// The value that belongs to a version of a key; none: it is deleted, or was flushed.
+    /// The value that belongs to a version of a key; none: it is deleted, or was flushed. Both sides of a
+    /// split may have given the same version: then the greater content counts.
     pub fn value_at(&self, key: &Bytes, version: Version) -> Option<Bytes> {
-        let made = self.made.get(key)?.iter().find(|made| made.change.version == version)?;
-        match &made.change.content {
+        let of_version = self.made.get(key)?.iter().filter(|made| made.change.version == version);
+        match of_version.map(|made| &made.change.content).max()? {
             Content::Value { bytes, .. } => Some(bytes.clone()),
             Content::Deleted => None,
         }
