@@ -31,6 +31,10 @@ pub struct Shared {
     pub busy: RefCell<usize>,
     pub nodes: usize,
     pub keys: usize,
+    /// Bytes that make values longer.
+    pub padding: usize,
+    /// How long a client rests between two commands at most.
+    pub rest_ms_max: u64,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,11 +83,11 @@ pub async fn work(number: usize, seed: u64, shared: Rc<Shared>) -> turmoil::Resu
             continue;
         };
         written += 1;
-        let operation = Operation::random(&mut rng, number, written, shared.keys);
+        let operation = Operation::random(&mut rng, number, written, &shared);
         if !operation.run(connected, &shared).await {
             socket = None;
         }
-        tokio::time::sleep(Duration::from_millis(rng.random_range(1..12))).await;
+        tokio::time::sleep(Duration::from_millis(rng.random_range(1..shared.rest_ms_max))).await;
     }
 }
 
@@ -111,10 +115,11 @@ enum Operation {
 }
 
 impl Operation {
-    fn random(rng: &mut StdRng, client: usize, number: usize, keys: usize) -> Self {
-        let key = key(rng.random_range(0..keys));
+    fn random(rng: &mut StdRng, client: usize, number: usize, shared: &Shared) -> Self {
+        let key = key(rng.random_range(0..shared.keys));
+        let padding = shared.padding;
         match rng.random_range(0..1_000) {
-            0..550 => Operation::Set(key, Bytes::from(format!("value-{client}-{number}"))),
+            0..550 => Operation::Set(key, Bytes::from(format!("value-{client}-{number}-{:x<padding$}", ""))),
             550..800 => Operation::Get(key),
             800..997 => Operation::Delete(key),
             _ => Operation::Flush,

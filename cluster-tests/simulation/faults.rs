@@ -39,6 +39,8 @@ enum End {
     Mend(Vec<(usize, usize)>),
     Clear,
     Hasten(usize, usize),
+    /// Connections break once more, and so often again.
+    Break(usize, usize, u32),
 }
 
 /// See the module.
@@ -52,6 +54,8 @@ pub struct Faults {
     weather: Weather,
     ends: Vec<(Duration, End)>,
     next: Duration,
+    /// The longest time between two faults.
+    pause_ms_max: u64,
     /// When something changed last.
     pub changed: Duration,
 }
@@ -59,8 +63,11 @@ pub struct Faults {
 impl Faults {
     pub fn new(cluster: &Cluster, seed: u64) -> Self {
         let machine = Machine { standing: Standing::Up, is_paused: false };
+        let mut rng = StdRng::seed_from_u64(seed);
+        let pause_ms_max = if rng.random_bool(0.3) { 500 } else { 2_500 };
         Self {
-            rng: StdRng::seed_from_u64(seed),
+            rng,
+            pause_ms_max,
             machines: vec![machine; cluster.hosts.len()],
             cuts: BTreeMap::new(),
             held: BTreeSet::new(),
@@ -110,7 +117,7 @@ impl Faults {
             }
         }
         if now >= self.next {
-            self.next = now + Duration::from_millis(self.rng.random_range(50..2_500));
+            self.next = now + Duration::from_millis(self.rng.random_range(50..self.pause_ms_max));
             self.begin(cluster);
         }
     }
@@ -119,7 +126,7 @@ impl Faults {
     pub fn heal(&mut self, cluster: &mut Cluster) {
         self.next = Duration::MAX;
         let ends: Vec<End> = std::mem::take(&mut self.ends).into_iter().map(|(_, end)| end).collect();
-        for end in ends {
+        for end in ends.into_iter().filter(|end| !matches!(end, End::Break(..))) {
             self.end(cluster, end);
         }
     }
@@ -132,12 +139,24 @@ impl Faults {
         self.ends.push((at, end));
     }
 
+    /// The connections of two nodes will break, and again, and again.
+    fn break_later(&mut self, now: Duration, node: usize, other: usize, again: u32) {
+        if self.next != Duration::MAX {
+            let at = now + Duration::from_millis(self.rng.random_range(1..250));
+            self.ends.push((at, End::Break(node, other, again)));
+        }
+    }
+
     fn begin(&mut self, cluster: &mut Cluster) {
         let now = cluster.now();
         let nodes = self.machines.len();
         let node = self.rng.random_range(0..nodes);
         let other = (node + self.rng.random_range(1..nodes)) % nodes;
         let is_free = self.machines[node].standing == Standing::Up && !self.machines[node].is_paused;
+        // Whatever else happens, what nodes tell each other just now is torn in two.
+        if self.rng.random_bool(0.3) {
+            self.break_later(now, node, other, 1);
+        }
         match self.rng.random_range(0..100) {
             0..25 if is_free => {
                 info!(node, "FAULT crash");
@@ -187,7 +206,11 @@ impl Faults {
                 sim::jump(cluster.hosts[node].port, ms);
                 cluster.shared.model.borrow_mut().have_clocks_jumped = true;
             }
-            94..100 => {
+            94..97 => {
+                let again = self.rng.random_range(0..8);
+                self.break_later(now, node, other, again);
+            }
+            97..100 => {
                 let latency = Duration::from_millis(self.rng.random_range(20..600));
                 info!(node, other, ?latency, "FAULT slow");
                 self.slow.insert((node.min(other), node.max(other)));
@@ -208,6 +231,12 @@ impl Faults {
                 self.machines[node].standing = Standing::Up;
                 sim::set_up(cluster.hosts[node].port);
                 cluster.sim.bounce(cluster.hosts[node].name.as_str());
+                // While it pulls what it has to have.
+                for other in (0..self.machines.len()).filter(|other| *other != node) {
+                    if self.rng.random_bool(0.3) {
+                        self.break_later(cluster.now(), node, other, 2);
+                    }
+                }
             }
             End::Resume(node) => {
                 self.machines[node].is_paused = false;
@@ -231,6 +260,13 @@ impl Faults {
                 self.slow.remove(&(a, b));
                 let names = (cluster.hosts[a].name.as_str(), cluster.hosts[b].name.as_str());
                 cluster.sim.set_link_latency(names.0, names.1, LATENCY);
+            }
+            End::Break(a, b, again) => {
+                sim::break_connections(cluster.hosts[a].port, cluster.hosts[b].port);
+                if again > 0 {
+                    self.break_later(cluster.now(), a, b, again - 1);
+                }
+                return;
             }
         }
         self.change(cluster);

@@ -39,7 +39,7 @@ const SETTLE_WAIT_MAX: Duration = Duration::from_secs(20);
 /// How long a command may be under way after its client has given it up.
 const COMMAND_WAIT_MAX: Duration = Duration::from_millis(2_500);
 /// How long the last reader may take.
-const READ_WAIT_MAX: Duration = Duration::from_secs(10);
+const READ_WAIT_MAX: Duration = Duration::from_secs(30);
 
 /// What came of a run.
 pub struct Outcome {
@@ -103,7 +103,9 @@ pub fn run(seed: u64, bug: Option<Bug>, with_log: bool) -> Outcome {
         operations: RefCell::new(0),
         busy: RefCell::new(0),
         nodes: rng.random_range(3..=7),
-        keys: rng.random_range(10..80),
+        keys: if rng.random_bool(0.2) { rng.random_range(80..240) } else { rng.random_range(10..80) },
+        padding: if rng.random_bool(0.5) { 0 } else { rng.random_range(0..300) },
+        rest_ms_max: rng.random_range(2..12),
     });
     let watched = Rc::clone(&shared);
     witness::call(Box::new(move |node, fact| watched.model.borrow_mut().learn(node, fact)));

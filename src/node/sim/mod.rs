@@ -12,6 +12,7 @@ use std::net::IpAddr;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::task::Waker;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -63,6 +64,10 @@ struct World {
     ports: BTreeMap<IpAddr, u16>,
     /// Connections whose first end has thrown away what it sent into a cut.
     discarded: BTreeSet<(SocketAddr, SocketAddr)>,
+    /// How often the connections of two nodes were broken, the smaller port first.
+    breaks: BTreeMap<(u16, u16), u64>,
+    /// Who waits for something to arrive on a connection of two nodes.
+    readers: BTreeMap<(SocketAddr, SocketAddr), Waker>,
 }
 
 thread_local! {
@@ -79,11 +84,23 @@ impl World {
             clocks: BTreeMap::new(),
             ports: BTreeMap::new(),
             discarded: BTreeSet::new(),
+            breaks: BTreeMap::new(),
+            readers: BTreeMap::new(),
         }
     }
 
     fn is_cut(&self, from: u16, to: u16) -> bool {
         self.cuts.contains(&(from, to))
+    }
+
+    /// The nodes of a connection, if both ends are nodes.
+    fn pair(&self, ends: (SocketAddr, SocketAddr)) -> Option<(u16, u16)> {
+        let (a, b) = (*self.ports.get(&ends.0.ip())?, *self.ports.get(&ends.1.ip())?);
+        Some((a.min(b), a.max(b)))
+    }
+
+    fn breaks_of(&self, ends: (SocketAddr, SocketAddr)) -> u64 {
+        self.pair(ends).and_then(|pair| self.breaks.get(&pair).copied()).unwrap_or_default()
     }
 }
 
@@ -132,6 +149,38 @@ pub fn jump(port: u16, by_ms: i64) {
 /// The process of a node stands still, or goes on. Its clocks show that only when it goes on.
 pub fn stand_still(port: u16, now: Option<Duration>) {
     with(|world| world.clocks.entry(port).or_default().stands_since = now);
+}
+
+/// Breaks all connections between two nodes: both ends see an error, and what is under way is lost.
+pub fn break_connections(a: u16, b: u16) {
+    let broken = with(|world| {
+        let pair = (a.min(b), a.max(b));
+        *world.breaks.entry(pair).or_default() += 1;
+        let ends: Vec<_> =
+            world.readers.keys().copied().filter(|ends| world.pair(*ends) == Some(pair)).collect();
+        ends.iter().filter_map(|ends| world.readers.remove(ends)).collect::<Vec<Waker>>()
+    });
+    broken.into_iter().for_each(Waker::wake);
+}
+
+/// How often the connections between the nodes of these ends were broken.
+fn breaks(ends: (SocketAddr, SocketAddr)) -> u64 {
+    with(|world| world.breaks_of(ends))
+}
+
+/// Somebody waits for what arrives at the first of these ends.
+fn awaits(ends: (SocketAddr, SocketAddr), waker: &Waker) {
+    let before = with(|world| {
+        let is_between_nodes = world.pair(ends).is_some();
+        is_between_nodes.then(|| world.readers.insert(ends, waker.clone()))
+    });
+    // Not while the world is borrowed.
+    drop(before);
+}
+
+/// The first of these ends is closed.
+fn closed(ends: (SocketAddr, SocketAddr)) {
+    drop(with(|world| world.readers.remove(&ends)));
 }
 
 /// A number that depends on the seed.

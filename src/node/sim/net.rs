@@ -3,7 +3,7 @@
 //! A cut is a `hold` of turmoil for TCP, which goes on when the cut ends, as retransmission does: its
 //! own `partition` would lose segments for good and refuse connections, which proves a death to us.
 //! Datagrams are lost, repeated and delayed here. What a socket that discards on close has sent
-//! into a cut does not arrive.
+//! into a cut does not arrive. And connections may break while both nodes live.
 
 use std::io;
 use std::net::SocketAddr;
@@ -113,17 +113,39 @@ impl TcpListener {
 /// The two ends of a connection, the end that asks first.
 type Ends = (SocketAddr, SocketAddr);
 
+/// One end of a connection: this end and the other one, and how often the nodes' connections had
+/// broken when it was made.
+#[derive(Clone, Copy)]
+struct End {
+    ends: Ends,
+    breaks: u64,
+}
+
+impl End {
+    fn new(ends: Ends) -> Self {
+        Self { ends, breaks: sim::breaks(ends) }
+    }
+
+    /// Fails once the connection is broken, or the other end has discarded what it had sent into a cut.
+    fn check(self) -> io::Result<()> {
+        match sim::is_discarded((self.ends.1, self.ends.0)) || sim::breaks(self.ends) > self.breaks {
+            true => Err(io::ErrorKind::ConnectionReset.into()),
+            false => Ok(()),
+        }
+    }
+}
+
 /// A connection.
 pub struct TcpStream {
     socket: net::TcpStream,
-    ends: Ends,
+    end: End,
     discards: bool,
 }
 
 impl TcpStream {
     fn new(socket: net::TcpStream) -> io::Result<Self> {
-        let ends = (socket.local_addr()?, socket.peer_addr()?);
-        Ok(Self { socket, ends, discards: false })
+        let end = End::new((socket.local_addr()?, socket.peer_addr()?));
+        Ok(Self { socket, end, discards: false })
     }
 
     /// Connects.
@@ -143,12 +165,12 @@ impl TcpStream {
 
     /// This end.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.ends.0)
+        Ok(self.end.ends.0)
     }
 
     /// The other end.
     pub fn peer_addr(&self) -> io::Result<SocketAddr> {
-        Ok(self.ends.1)
+        Ok(self.end.ends.1)
     }
 
     /// Writes what there is room for.
@@ -164,16 +186,8 @@ impl TcpStream {
     /// Its two directions.
     pub fn into_split(self) -> (OwnedReadHalf, OwnedWriteHalf) {
         let (reader, writer) = self.socket.into_split();
-        let reader = OwnedReadHalf { half: reader, ends: self.ends };
-        (reader, OwnedWriteHalf { half: writer, ends: self.ends, discards: self.discards })
-    }
-}
-
-/// Fails once the other end has discarded what it had sent into a cut.
-fn check_discarded(ends: Ends) -> io::Result<()> {
-    match sim::is_discarded((ends.1, ends.0)) {
-        true => Err(io::ErrorKind::ConnectionReset.into()),
-        false => Ok(()),
+        let reader = OwnedReadHalf { half: reader, end: self.end };
+        (reader, OwnedWriteHalf { half: writer, end: self.end, discards: self.discards })
     }
 }
 
@@ -183,7 +197,7 @@ impl AsyncRead for TcpStream {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        check_discarded(self.ends)?;
+        self.end.check()?;
         Pin::new(&mut self.socket).poll_read(context, buffer)
     }
 }
@@ -194,6 +208,7 @@ impl AsyncWrite for TcpStream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.end.check()?;
         Pin::new(&mut self.socket).poll_write(context, bytes)
     }
 
@@ -209,7 +224,13 @@ impl AsyncWrite for TcpStream {
 /// What arrives on a connection.
 pub struct OwnedReadHalf {
     half: net::tcp::OwnedReadHalf,
-    ends: Ends,
+    end: End,
+}
+
+impl Drop for OwnedReadHalf {
+    fn drop(&mut self) {
+        sim::closed(self.end.ends);
+    }
 }
 
 impl AsyncRead for OwnedReadHalf {
@@ -218,22 +239,26 @@ impl AsyncRead for OwnedReadHalf {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        check_discarded(self.ends)?;
-        Pin::new(&mut self.half).poll_read(context, buffer)
+        self.end.check()?;
+        let read = Pin::new(&mut self.half).poll_read(context, buffer);
+        if read.is_pending() {
+            sim::awaits(self.end.ends, context.waker());
+        }
+        read
     }
 }
 
 /// What is sent on a connection.
 pub struct OwnedWriteHalf {
     half: net::tcp::OwnedWriteHalf,
-    ends: Ends,
+    end: End,
     discards: bool,
 }
 
 impl Drop for OwnedWriteHalf {
     fn drop(&mut self) {
         if self.discards {
-            sim::discard(self.ends);
+            sim::discard(self.end.ends);
         }
     }
 }
@@ -244,6 +269,7 @@ impl AsyncWrite for OwnedWriteHalf {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
+        self.end.check()?;
         Pin::new(&mut self.half).poll_write(context, bytes)
     }
 
