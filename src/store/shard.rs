@@ -16,6 +16,7 @@
 //! lie in memory is `slab`'s affair, which one a key has `tables`', what has to go `room`'s.
 
 mod counts;
+mod expiry;
 mod limits;
 mod room;
 
@@ -215,29 +216,6 @@ impl Shard {
         }
     }
 
-    /// Clears away a value past its deadline.
-    fn expire(&mut self, index: u32, now: Timestamp) {
-        self.expirations += 1;
-        let item = self.slab.record(index).item();
-        if self.is_old(item.version, now) {
-            self.remove(index);
-            return;
-        }
-        let key: Box<[u8]> = item.key.into();
-        let tombstone = Item { key: &key, content: ItemContent::Deleted, ..item };
-        let record_bytes = record::record_bytes(&tombstone);
-        if self.slab.fits(index, record_bytes) {
-            self.overwrite(index, tombstone);
-        } else {
-            // It goes first, so that there is room for what is less.
-            let hash = self.tables.hash(&key);
-            self.remove(index);
-            // Without room for what is less than it was there is none for a tombstone.
-            let _ = self.place(tombstone, record_bytes, hash, None);
-        }
-        self.drop_excess_tombstones();
-    }
-
     /// Removes everything of a partition at or below a version, now and whenever it arrives. What it
     /// takes is given back by [`Shard::clear_some`].
     pub fn flush(&mut self, partition: Partition, version: Version) {
@@ -305,24 +283,6 @@ impl Shard {
         steps_max
     }
 
-    /// Clears away values past their deadline that nobody has read since: looks at `visits_max` slots,
-    /// going on where the call before ended, and round again.
-    pub fn expire_some(&mut self, now: Timestamp, visits_max: usize) {
-        let mut expired: Vec<(Partition, Box<[u8]>)> = Vec::new();
-        let next = self.scan(self.expired_up_to, visits_max, |item| match item.content {
-            ItemContent::Value { .. } if item.content.at(now) == ItemContent::Deleted => {
-                expired.push((item.partition, item.key.into()));
-            }
-            ItemContent::Value { .. } | ItemContent::Deleted => {}
-        });
-        self.expired_up_to = next.unwrap_or(ScanCursor::START);
-        for (partition, key) in expired {
-            // Finding it is what clears it away.
-            let found = self.find_value(partition, &key, now);
-            debug_assert!(found.is_none(), "what has expired is not found");
-        }
-    }
-
     /// Whether a tombstone of that version need not be kept.
     fn is_old(&self, version: Version, now: Timestamp) -> bool {
         let age_millis = now.as_millis().saturating_sub(version.time().as_millis());
@@ -338,6 +298,17 @@ impl Shard {
         &'a self,
         cursor: ScanCursor,
         visits_max: usize,
+        visit: impl FnMut(Item<'a>),
+    ) -> Option<ScanCursor> {
+        self.scan_where(cursor, visits_max, |_| true, visit)
+    }
+
+    /// As [`Shard::scan`], without the partitions that are not wanted.
+    fn scan_where<'a>(
+        &'a self,
+        cursor: ScanCursor,
+        visits_max: usize,
+        is_wanted: impl Fn(Partition) -> bool,
         mut visit: impl FnMut(Item<'a>),
     ) -> Option<ScanCursor> {
         let mut number = (cursor.0 >> POSITION_BITS) as u16;
@@ -347,13 +318,16 @@ impl Shard {
             if visits >= visits_max.max(1) {
                 return Some(ScanCursor(u32::from(number) << POSITION_BITS | position));
             }
-            let next = self.tables.visit(&self.slab, partition, position, |index| {
-                let record = self.slab.record(index);
-                if !self.is_hidden(record) {
-                    visits += 1;
-                    visit(record.item());
-                }
+            let next = is_wanted(partition).then(|| {
+                self.tables.visit(&self.slab, partition, position, |index| {
+                    let record = self.slab.record(index);
+                    if !self.is_hidden(record) {
+                        visits += 1;
+                        visit(record.item());
+                    }
+                })
             });
+            let next = next.flatten();
             number += u16::from(next.is_none());
             position = next.unwrap_or(0);
         }
