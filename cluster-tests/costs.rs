@@ -155,7 +155,8 @@ fn serving() -> Serving {
     for number in 0..ITEMS {
         let key = key(number);
         let set = Plain::Set { key: &key, value: VALUE };
-        assert!(serving.run_plain(Partition::of(&key), &set, NOW, &mut out, |_| {}));
+        let place = (Partition::of(&key), serving.store().hash(&key));
+        assert!(serving.run_plain(place, &set, NOW, &mut out, |_| {}));
     }
     serving
 }
@@ -180,7 +181,8 @@ fn carrying_out(criterion: &mut Criterion) {
                             "get" => Plain::Get { key },
                             _ => Plain::Set { key, value: VALUE },
                         };
-                        serving.run_plain(Partition::of(key), &request, NOW, &mut out, |reply| {
+                        let place = (Partition::of(key), serving.store().hash(key));
+                        serving.run_plain(place, &request, NOW, &mut out, |reply| {
                             resp::encode(RespVersion::Two, reply, &mut reply_bytes);
                         });
                     }

@@ -14,7 +14,6 @@ mod survey;
 
 use std::collections::BTreeMap;
 use std::collections::VecDeque;
-use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -39,6 +38,7 @@ use crate::store::Change;
 use crate::store::Content;
 use crate::store::EvictionPolicy;
 use crate::store::ItemContent;
+use crate::store::KeyHash;
 use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::store::ScanCursor;
@@ -156,10 +156,10 @@ impl Serving {
         true
     }
 
-    /// As [`Serving::run`], for a plain request for a key of that partition.
+    /// As [`Serving::run`], for a plain request for a key of that partition, with that hash.
     pub fn run_plain(
         &mut self,
-        partition: Partition,
+        (partition, hash): (Partition, KeyHash),
         request: &Plain<'_>,
         now: Timestamp,
         out: &mut Outgoing,
@@ -170,10 +170,10 @@ impl Serving {
         }
         match *request {
             Plain::Get { key } => {
-                reply(&self.store.get(partition, key, now).map_or(Reply::Absent, Reply::Value));
+                reply(&self.store.get_hashed(partition, key, hash, now).map_or(Reply::Absent, Reply::Value));
             }
             Plain::Set { key, value } => {
-                match set_plainly(key, value, partition, &mut self.store, &mut self.clock, now) {
+                match set_plainly(key, value, (partition, hash), &mut self.store, &mut self.clock, now) {
                     Ok(version) => {
                         self.tenure.changed(key);
                         reply(&Reply::Done);
@@ -207,16 +207,9 @@ impl Serving {
         may_answer
     }
 
-    /// Looks a key up that will be asked for at once, so that the memory has it ready by then: key, value
-    /// and what leads there.
-    pub fn warm(&self, partition: Partition, key: &[u8], now: Timestamp) {
-        let item = self.store.peek(partition, key, now);
-        let last_byte = item.and_then(|item| match item.content {
-            ItemContent::Value { bytes, .. } => bytes.last().copied(),
-            ItemContent::Deleted => None,
-        });
-        // Nobody needs it: it must not be left out for that.
-        black_box(last_byte);
+    /// What is stored: to have it [warm](Shard::warm_table) before it is asked for.
+    pub const fn store(&self) -> &Shard {
+        &self.store
     }
 
     /// Applies an item of another node's stream. A primary passes on what it did not know: it was

@@ -31,6 +31,7 @@ use crate::store::Change;
 use crate::store::Content;
 use crate::store::Item;
 use crate::store::ItemContent;
+use crate::store::KeyHash;
 use crate::store::Partition;
 use crate::store::Shard;
 use crate::time::Clock;
@@ -76,7 +77,7 @@ pub fn execute<'a>(
 }
 
 /// Gives a key of the partition a value, not larger than the shard's `entry_bytes_max` together with the
-/// key, without conditions and for good. Returns the version of the change, if the other copies need it.
+/// key, without conditions and for good. The hash is the shard's of the key. Returns the version of the change, if the other copies need it.
 ///
 /// # Errors
 ///
@@ -84,14 +85,14 @@ pub fn execute<'a>(
 pub fn set_plainly(
     key: &[u8],
     value: &[u8],
-    partition: Partition,
+    (partition, hash): (Partition, KeyHash),
     shard: &mut Shard,
     clock: &mut Clock,
     now: Timestamp,
 ) -> Result<Option<Version>, Refusal> {
     let version = clock.next(now);
     let content = ItemContent::Value { bytes: value, expires_at: None };
-    match shard.apply_item(Item { partition, key, version, content }, now) {
+    match shard.apply_hashed(Item { partition, key, version, content }, hash, now) {
         Applied::Newer => Ok(Some(version)),
         Applied::Stale => Ok(None),
         Applied::NoRoom => Err(Refusal::OutOfMemory),

@@ -5,7 +5,9 @@ use crate::command::Plain;
 use crate::node::buffers;
 use crate::node::context::Context;
 use crate::protocol;
+use crate::store::KeyHash;
 use crate::store::Partition;
+use crate::store::Shard;
 use crate::time::Moment;
 
 /// Requests that are carried out together: enough for the memory to be asked for many of them at once.
@@ -23,13 +25,29 @@ pub fn run_one(
     let partition = Partition::of(request.key());
     let shard = &context.shards[context.shard_of(partition)];
     let Some(mut shard) = shard.try_hold(context, now) else { return false };
-    shard.run_plain(partition, request, context.clocks.wall(), |reply| protocol::encode(codec, reply, output))
+    let Some(hash) = shard.store().map(|store| store.hash(request.key())) else { return false };
+    let wall = context.clocks.wall();
+    shard.run_plain((partition, hash), request, wall, |reply| protocol::encode(codec, reply, output))
+}
+
+/// Has the memory ready that some of these requests need. Returns the hashes of their keys.
+fn warm(store: &Shard, requests: &[(Partition, Plain<'_>)], its: &[usize]) -> [KeyHash; REQUESTS_MAX] {
+    let mut hashes = [KeyHash::default(); REQUESTS_MAX];
+    for (hash, place) in hashes.iter_mut().zip(its) {
+        let (partition, request) = &requests[*place];
+        *hash = store.hash(request.key());
+        store.warm_table(*partition, *hash);
+    }
+    for (hash, place) in hashes.iter().zip(its) {
+        store.warm_entry(requests[*place].0, *hash);
+    }
+    hashes
 }
 
 /// Plain requests of one protocol that follow each other in the input.
 ///
-/// Each shard is held once for all its requests. They are all looked up before the first of them is
-/// carried out: one look-up waits for the memory several times in a row, but several wait together.
+/// Each shard is held once for all its requests. What they need of the memory is asked for before the
+/// first of them is carried out: one look-up waits several times in a row, but several wait together.
 pub struct AtOnce<'a> {
     codec: Codec,
     requests: [(Partition, Plain<'a>); REQUESTS_MAX],
@@ -106,26 +124,26 @@ impl<'a> AtOnce<'a> {
             if number == usize::MAX {
                 continue;
             }
-            // One at a time, or two connections could keep each other from going on.
-            let mut held = context.shards[number].try_hold(context, now);
-            let is_its = |(place, _): &(usize, _)| shards[*place] == number;
-            if let Some(shard) = &held {
-                let its = requests.iter().enumerate().skip(first).filter(is_its);
-                its.for_each(|(_, (partition, request))| shard.warm(*partition, request.key(), wall));
-            }
-            for place in first..self.len {
-                if shards[place] != number {
-                    continue;
+            let mut its = [0; REQUESTS_MAX];
+            let mut its_len = 0;
+            for (place, shard) in shards.iter_mut().enumerate().take(self.len).skip(first) {
+                if *shard == number {
+                    *shard = usize::MAX;
+                    its[its_len] = place;
+                    its_len += 1;
                 }
-                shards[place] = usize::MAX;
-                let (partition, request) = &requests[place];
+            }
+            let its = &its[..its_len];
+            // One at a time, or two connections could keep each other from going on.
+            let Some(mut shard) = context.shards[number].try_hold(context, now) else { continue };
+            let Some(hashes) = shard.store().map(|store| warm(store, requests, its)) else { continue };
+            for (place, hash) in its.iter().zip(hashes) {
+                let (partition, request) = &requests[*place];
                 let start = replies.len();
-                let has_run = held.as_mut().is_some_and(|shard| {
-                    shard.run_plain(*partition, request, wall, |reply| {
-                        protocol::encode(self.codec, reply, &mut replies);
-                    })
+                let has_run = shard.run_plain((*partition, hash), request, wall, |reply| {
+                    protocol::encode(self.codec, reply, &mut replies);
                 });
-                places[place] = has_run.then_some((start, replies.len()));
+                places[*place] = has_run.then_some((start, replies.len()));
             }
         }
         Done { requests, places, replies }

@@ -44,6 +44,7 @@ use crate::node::lease::Waiters;
 #[cfg(doc)]
 use crate::node::shard_door::ShardDoor;
 use crate::protocol;
+use crate::store::KeyHash;
 use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::store::ScanCursor;
@@ -246,20 +247,20 @@ impl Core {
         self.serving.run(command, now, &mut self.out, reply)
     }
 
-    /// As [`Core::run`], for a plain request for a key of that partition.
+    /// As [`Core::run`], for a plain request for a key of that partition, with that hash.
     pub fn run_plain(
         &mut self,
-        partition: Partition,
+        place: (Partition, KeyHash),
         request: &Plain<'_>,
         now: Timestamp,
         reply: impl FnOnce(&Reply<'_>),
     ) -> bool {
-        self.serving.run_plain(partition, request, now, &mut self.out, reply)
+        self.serving.run_plain(place, request, now, &mut self.out, reply)
     }
 
-    /// Looks a key up that will be asked for at once, so that the memory has it ready by then.
-    pub fn warm(&self, partition: Partition, key: &[u8], now: Timestamp) {
-        self.serving.warm(partition, key, now);
+    /// What is stored.
+    pub const fn store(&self) -> &Shard {
+        self.serving.store()
     }
 
     /// Carries out commands in order, what changes nothing also on copies if it may. Returns what became of

@@ -17,7 +17,9 @@ use crate::node::context::Context;
 use crate::node::context::Door;
 use crate::node::shard::Core;
 use crate::node::shard::Message;
+use crate::store::KeyHash;
 use crate::store::Partition;
+use crate::store::Shard;
 use crate::time::Moment;
 use crate::time::Timestamp;
 
@@ -86,23 +88,22 @@ pub struct Held<'a> {
 }
 
 impl Held<'_> {
-    /// Carries out a plain request for a key of that partition; false: it is not served here.
+    /// What is stored, if anything can be asked for here.
+    pub fn store(&self) -> Option<&Shard> {
+        self.core.as_ref().filter(|_| self.may_serve).map(Core::store)
+    }
+
+    /// Carries out a plain request for a key of that partition, with that hash; false: it is not served
+    /// here.
     pub fn run_plain(
         &mut self,
-        partition: Partition,
+        place: (Partition, KeyHash),
         request: &Plain<'_>,
         now: Timestamp,
         reply: impl FnOnce(&Reply<'_>),
     ) -> bool {
         let core = self.core.as_mut().filter(|_| self.may_serve);
-        core.is_some_and(|core| core.run_plain(partition, request, now, reply))
-    }
-
-    /// Looks a key up that will be asked for at once, so that the memory has it ready by then.
-    pub fn warm(&self, partition: Partition, key: &[u8], now: Timestamp) {
-        if let Some(core) = self.core.as_ref() {
-            core.warm(partition, key, now);
-        }
+        core.is_some_and(|core| core.run_plain(place, request, now, reply))
     }
 
     /// Carries out commands in order; none: there is no shard yet.

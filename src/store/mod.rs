@@ -31,6 +31,7 @@ pub use shard::Applied;
 pub use shard::Shard;
 pub use shard::ShardLimits;
 pub use shard::ShardStats;
+pub use table::KeyHash;
 pub use wire::Blob;
 pub use wire::decode_bytes;
 pub use wire::encode_bytes;

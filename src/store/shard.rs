@@ -19,6 +19,7 @@ mod counts;
 mod expiry;
 mod limits;
 mod room;
+mod warm;
 
 use std::time::Duration;
 
@@ -37,6 +38,7 @@ use crate::store::record;
 use crate::store::record::Record;
 use crate::store::shard::counts::Kind;
 use crate::store::slab::Slab;
+use crate::store::table::KeyHash;
 use crate::store::table::POSITION_BITS;
 use crate::store::tables::Gone;
 use crate::store::tables::Remains;
@@ -93,19 +95,30 @@ impl Shard {
 
     /// The value of a key, which thereby is the most recently used.
     pub fn get(&mut self, partition: Partition, key: &[u8], now: Timestamp) -> Option<&[u8]> {
-        let index = self.look_up(partition, key, now)?;
+        self.get_hashed(partition, key, self.tables.hash(key), now)
+    }
+
+    /// As [`Shard::get`], for a key with that [`Shard::hash`].
+    pub fn get_hashed(
+        &mut self,
+        partition: Partition,
+        key: &[u8],
+        hash: KeyHash,
+        now: Timestamp,
+    ) -> Option<&[u8]> {
+        let index = self.look_up(partition, key, hash, now)?;
         self.order.renew(&mut self.slab, index);
         self.value_in(index)
     }
 
     /// As [`Shard::get`], but it does not count as a use of the key.
     pub fn get_aside(&mut self, partition: Partition, key: &[u8], now: Timestamp) -> Option<&[u8]> {
-        let index = self.look_up(partition, key, now)?;
+        let index = self.look_up(partition, key, self.tables.hash(key), now)?;
         self.value_in(index)
     }
 
-    fn look_up(&mut self, partition: Partition, key: &[u8], now: Timestamp) -> Option<u32> {
-        let found = self.find_value(partition, key, now);
+    fn look_up(&mut self, partition: Partition, key: &[u8], hash: KeyHash, now: Timestamp) -> Option<u32> {
+        let found = self.find_value(partition, key, hash, now);
         match found {
             Some(_) => self.hits += 1,
             None => self.misses += 1,
@@ -121,8 +134,8 @@ impl Shard {
     }
 
     /// The slot of a key's value. One that is past its deadline is cleared away.
-    fn find_value(&mut self, partition: Partition, key: &[u8], now: Timestamp) -> Option<u32> {
-        let index = self.find(partition, key)?;
+    fn find_value(&mut self, partition: Partition, key: &[u8], hash: KeyHash, now: Timestamp) -> Option<u32> {
+        let index = self.find_hashed(partition, key, hash)?;
         let content = self.slab.record(index).content();
         match content.at(now) {
             ItemContent::Value { .. } => Some(index),
@@ -137,7 +150,11 @@ impl Shard {
 
     /// The slot of a key's value or tombstone.
     fn find(&self, partition: Partition, key: &[u8]) -> Option<u32> {
-        let index = self.tables.find(&self.slab, partition, key, self.tables.hash(key))?;
+        self.find_hashed(partition, key, self.tables.hash(key))
+    }
+
+    fn find_hashed(&self, partition: Partition, key: &[u8], hash: KeyHash) -> Option<u32> {
+        let index = self.tables.find(&self.slab, partition, key, hash)?;
         (!self.is_hidden(self.slab.record(index))).then_some(index)
     }
 
@@ -173,9 +190,13 @@ impl Shard {
 
     /// As [`Shard::apply`], for what nobody has made a [`Change`] of.
     pub fn apply_item(&mut self, item: Item<'_>, now: Timestamp) -> Applied {
+        self.apply_hashed(item, self.tables.hash(item.key), now)
+    }
+
+    /// As [`Shard::apply_item`], for a key with that [`Shard::hash`].
+    pub fn apply_hashed(&mut self, item: Item<'_>, hash: KeyHash, now: Timestamp) -> Applied {
         let Item { partition, key, version, content } = item;
         let content = content.at(now);
-        let hash = self.tables.hash(key);
         let found = self.tables.find(&self.slab, partition, key, hash);
         if version <= self.flushed_at(partition)
             || found.is_some_and(|index| !self.is_newer(index, version, content, now))

@@ -39,11 +39,11 @@ const DEPTH_MAX: u32 = POSITION_BITS;
 /// Bits of a position in a scan.
 pub(super) const POSITION_BITS: u32 = 20;
 
-/// The hash of a key.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) struct Hash(pub(super) u64);
+/// The hash of a key, as one shard hashes it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyHash(pub(super) u64);
 
-impl Hash {
+impl KeyHash {
     /// Where in the order of all hashes.
     fn order(self) -> u32 {
         (self.0 >> 32) as u32
@@ -122,7 +122,7 @@ impl Flat {
     }
 
     #[inline]
-    fn find(&self, arena: &Arena, hash: Hash, mut is_it: impl FnMut(u32) -> bool) -> Option<At> {
+    fn find(&self, arena: &Arena, hash: KeyHash, mut is_it: impl FnMut(u32) -> bool) -> Option<At> {
         if self.granules == 0 {
             return None;
         }
@@ -156,7 +156,7 @@ impl Flat {
     }
 
     /// Adds an entry. There is room.
-    fn insert(&mut self, arena: &mut Arena, hash: Hash, index: u32) {
+    fn insert(&mut self, arena: &mut Arena, hash: KeyHash, index: u32) {
         let mut at = self.home(hash.order());
         let buckets = self.buckets_mut(arena);
         loop {
@@ -185,14 +185,19 @@ impl Flat {
     }
 
     /// All entries with their hashes.
-    fn entries(&self, arena: &Arena, hash_of: impl Fn(&Arena, u32) -> Hash) -> Vec<(Hash, u32)> {
+    fn entries(&self, arena: &Arena, hash_of: impl Fn(&Arena, u32) -> KeyHash) -> Vec<(KeyHash, u32)> {
         let buckets = self.buckets(arena);
         let all = (0..self.bucket_count()).flat_map(|at| indexes(bucket(buckets, at)));
         all.map(|index| (hash_of(arena, index), index)).collect()
     }
 
     /// The same entries in so much memory, if there is that much.
-    fn rebuild(&mut self, arena: &mut Arena, granules: usize, hash_of: impl Fn(&Arena, u32) -> Hash) -> bool {
+    fn rebuild(
+        &mut self,
+        arena: &mut Arena,
+        granules: usize,
+        hash_of: impl Fn(&Arena, u32) -> KeyHash,
+    ) -> bool {
         let Some(mut rebuilt) = Self::allocate(arena, granules, self.depth) else { return false };
         if self.granules > 0 {
             for (hash, index) in self.entries(arena, hash_of) {
@@ -205,10 +210,10 @@ impl Flat {
     }
 
     /// The same entries in two tables, by the bit behind those that all have in common.
-    fn divide(&mut self, arena: &mut Arena, hash_of: impl Fn(&Arena, u32) -> Hash) -> Option<Self> {
+    fn divide(&mut self, arena: &mut Arena, hash_of: impl Fn(&Arena, u32) -> KeyHash) -> Option<Self> {
         let depth = self.depth + 1;
         let entries = self.entries(arena, hash_of);
-        let is_upper = |hash: Hash| hash.order() >> (32 - depth) & 1 == 1;
+        let is_upper = |hash: KeyHash| hash.order() >> (32 - depth) & 1 == 1;
         let upper_count = entries.iter().filter(|(hash, _)| is_upper(*hash)).count();
         let mut lower = Self::allocate(arena, granules_for(entries.len() - upper_count), depth)?;
         let Some(mut upper) = Self::allocate(arena, granules_for(upper_count), depth) else {
@@ -275,7 +280,7 @@ impl Directory {
             + size_class(self.numbers.capacity() * size_of::<u32>())
     }
 
-    fn divide(&mut self, arena: &mut Arena, number: usize, hash_of: impl Fn(&Arena, u32) -> Hash) -> bool {
+    fn divide(&mut self, arena: &mut Arena, number: usize, hash_of: impl Fn(&Arena, u32) -> KeyHash) -> bool {
         let Some(upper) = self.flats[number].divide(arena, hash_of) else { return false };
         if upper.depth > self.depth {
             self.numbers = self.numbers.iter().flat_map(|number| [*number, *number]).collect();
@@ -299,14 +304,14 @@ impl Table {
     }
 
     #[inline]
-    fn flat(&self, hash: Hash) -> &Flat {
+    fn flat(&self, hash: KeyHash) -> &Flat {
         match &self.0 {
             Shape::One(flat) => flat,
             Shape::Divided(directory) => &directory.flats[directory.number_of(hash.order())],
         }
     }
 
-    fn flat_mut(&mut self, hash: Hash) -> &mut Flat {
+    fn flat_mut(&mut self, hash: KeyHash) -> &mut Flat {
         match &mut self.0 {
             Shape::One(flat) => flat,
             Shape::Divided(directory) => {
@@ -326,16 +331,26 @@ impl Table {
 
     /// The slot number of the entry with that hash which `is_it`.
     #[inline]
-    pub(super) fn find(&self, arena: &Arena, hash: Hash, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
+    pub(super) fn find(&self, arena: &Arena, hash: KeyHash, is_it: impl FnMut(u32) -> bool) -> Option<u32> {
         self.flat(hash).find(arena, hash, is_it).map(|at| at.index)
+    }
+
+    /// Reads of the bucket in which an entry with that hash begins to be looked for.
+    #[inline]
+    pub(super) fn first_byte(&self, arena: &Arena, hash: KeyHash) -> u8 {
+        let flat = self.flat(hash);
+        match flat.granules {
+            0 => 0,
+            _ => bucket(flat.buckets(arena), flat.home(hash.order()))[0],
+        }
     }
 
     /// Makes sure that an entry with that hash can be added; false: there is no memory for it.
     pub(super) fn reserve(
         &mut self,
         arena: &mut Arena,
-        hash: Hash,
-        hash_of: impl Fn(&Arena, u32) -> Hash,
+        hash: KeyHash,
+        hash_of: impl Fn(&Arena, u32) -> KeyHash,
     ) -> bool {
         let flat = self.flat_mut(hash);
         if flat.has_room() {
@@ -357,7 +372,7 @@ impl Table {
     }
 
     /// Adds an entry that is not there. Room was reserved.
-    pub(super) fn insert(&mut self, arena: &mut Arena, hash: Hash, index: u32) {
+    pub(super) fn insert(&mut self, arena: &mut Arena, hash: KeyHash, index: u32) {
         self.flat_mut(hash).insert(arena, hash, index);
         if let Shape::Divided(directory) = &mut self.0 {
             directory.len += 1;
@@ -365,7 +380,7 @@ impl Table {
     }
 
     /// Takes an entry out; whether it was there.
-    pub(super) fn remove(&mut self, arena: &mut Arena, hash: Hash, index: u32) -> bool {
+    pub(super) fn remove(&mut self, arena: &mut Arena, hash: KeyHash, index: u32) -> bool {
         let flat = self.flat_mut(hash);
         let Some(at) = flat.find(arena, hash, |other| other == index) else { return false };
         flat.remove(arena, at);
@@ -377,7 +392,12 @@ impl Table {
 
     /// Gives memory back that an entry with that hash, which was taken out, leaves unused: all of it with
     /// the last one.
-    pub(super) fn shrink(&mut self, arena: &mut Arena, hash: Hash, hash_of: impl Fn(&Arena, u32) -> Hash) {
+    pub(super) fn shrink(
+        &mut self,
+        arena: &mut Arena,
+        hash: KeyHash,
+        hash_of: impl Fn(&Arena, u32) -> KeyHash,
+    ) {
         if self.len() == 0 {
             match &mut self.0 {
                 Shape::One(flat) => flat.release(arena),
@@ -395,7 +415,7 @@ impl Table {
     }
 
     /// Names an entry by another slot number; whether it was there.
-    pub(super) fn rename(&mut self, arena: &mut Arena, hash: Hash, from: u32, to: u32) -> bool {
+    pub(super) fn rename(&mut self, arena: &mut Arena, hash: KeyHash, from: u32, to: u32) -> bool {
         let flat = *self.flat(hash);
         let Some(at) = flat.find(arena, hash, |other| other == from) else { return false };
         set(bucket_mut(flat.buckets_mut(arena), at.bucket), at.slot, hash.tag(), to);
@@ -408,7 +428,7 @@ impl Table {
         &self,
         arena: &Arena,
         from: u32,
-        hash_of: impl Fn(&Arena, u32) -> Hash,
+        hash_of: impl Fn(&Arena, u32) -> KeyHash,
         mut visit: impl FnMut(u32),
     ) -> Option<u32> {
         const POSITIONS: u64 = 1 << POSITION_BITS;
@@ -486,12 +506,12 @@ mod tests {
     use super::*;
 
     /// Entry `n` has a hash of its own.
-    fn hash_of(_: &Arena, index: u32) -> Hash {
+    fn hash_of(_: &Arena, index: u32) -> KeyHash {
         hash(index, 0)
     }
 
-    fn hash(index: u32, seed: u64) -> Hash {
-        Hash(xxhash_rust::xxh3::xxh3_64_with_seed(&index.to_le_bytes(), seed))
+    fn hash(index: u32, seed: u64) -> KeyHash {
+        KeyHash(xxhash_rust::xxh3::xxh3_64_with_seed(&index.to_le_bytes(), seed))
     }
 
     struct Bench<F> {
@@ -500,12 +520,12 @@ mod tests {
         hash_of: F,
     }
 
-    impl<F: Fn(&Arena, u32) -> Hash> Bench<F> {
+    impl<F: Fn(&Arena, u32) -> KeyHash> Bench<F> {
         fn new(hash_of: F) -> Self {
             Self { arena: Arena::new(1 << 30), table: Table::default(), hash_of }
         }
 
-        fn hash(&self, index: u32) -> Hash {
+        fn hash(&self, index: u32) -> KeyHash {
             (self.hash_of)(&self.arena, index)
         }
 
@@ -597,7 +617,7 @@ mod tests {
 
     #[test]
     fn entries_with_one_hash_are_kept_apart_by_who_looks_for_them() {
-        let mut bench = Bench::new(|_: &Arena, _| Hash(0x1234_5678_9abc_def0));
+        let mut bench = Bench::new(|_: &Arena, _| KeyHash(0x1234_5678_9abc_def0));
         (0..100).for_each(|index| bench.add(index));
         assert!((0..100).all(|index| bench.find(index) == Some(index)));
         let hash = bench.hash(0);

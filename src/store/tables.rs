@@ -17,7 +17,7 @@ use crate::store::Partition;
 use crate::store::arena::Arena;
 use crate::store::slab::Slab;
 use crate::store::slab::record_in;
-use crate::store::table::Hash;
+use crate::store::table::KeyHash;
 use crate::store::table::POSITION_BITS;
 use crate::store::table::Table;
 use crate::time::Version;
@@ -79,24 +79,36 @@ impl Tables {
     }
 
     #[inline]
-    pub(super) fn hash(&self, key: &[u8]) -> Hash {
-        Hash(xxh3_64_with_seed(key, self.hash_seed))
+    pub(super) fn hash(&self, key: &[u8]) -> KeyHash {
+        KeyHash(xxh3_64_with_seed(key, self.hash_seed))
     }
 
-    fn hash_in(&self) -> impl Fn(&Arena, u32) -> Hash + use<> {
+    fn hash_in(&self) -> impl Fn(&Arena, u32) -> KeyHash + use<> {
         let hash_seed = self.hash_seed;
-        move |arena, index| Hash(xxh3_64_with_seed(record_in(arena, index).key(), hash_seed))
+        move |arena, index| KeyHash(xxh3_64_with_seed(record_in(arena, index).key(), hash_seed))
     }
 
     /// The slot of a key, also if a flush has hidden what is there.
     #[inline]
-    pub(super) fn find(&self, slab: &Slab, partition: Partition, key: &[u8], hash: Hash) -> Option<u32> {
+    pub(super) fn find(&self, slab: &Slab, partition: Partition, key: &[u8], hash: KeyHash) -> Option<u32> {
         let is_it = |index| slab.record(index).is_of(partition, key);
         self.parts[partition.index()].table.find(slab.arena(), hash, is_it)
     }
 
+    /// Reads of where a key is looked for.
+    #[inline]
+    pub(super) fn first_byte(&self, slab: &Slab, partition: Partition, hash: KeyHash) -> u8 {
+        self.parts[partition.index()].table.first_byte(slab.arena(), hash)
+    }
+
+    /// The slot of a key with that hash, most likely.
+    #[inline]
+    pub(super) fn guess(&self, slab: &Slab, partition: Partition, hash: KeyHash) -> Option<u32> {
+        self.parts[partition.index()].table.find(slab.arena(), hash, |_| true)
+    }
+
     /// Takes the memory that another entry needs; false: there is none.
-    pub(super) fn reserve(&mut self, slab: &mut Slab, partition: Partition, hash: Hash) -> bool {
+    pub(super) fn reserve(&mut self, slab: &mut Slab, partition: Partition, hash: KeyHash) -> bool {
         let hash_of = self.hash_in();
         let table = &mut self.parts[partition.index()].table;
         let bytes_before = table.allocated_bytes();
@@ -106,7 +118,7 @@ impl Tables {
     }
 
     /// Adds the entry in a slot, whose key is not there yet, into memory that was reserved.
-    pub(super) fn insert(&mut self, slab: &mut Slab, partition: Partition, hash: Hash, index: u32) {
+    pub(super) fn insert(&mut self, slab: &mut Slab, partition: Partition, hash: KeyHash, index: u32) {
         self.parts[partition.index()].table.insert(slab.arena_mut(), hash, index);
     }
 
@@ -144,7 +156,7 @@ impl Tables {
         &mut self,
         slab: &mut Slab,
         partition: Partition,
-        hash: Hash,
+        hash: KeyHash,
         from: u32,
         to: u32,
     ) -> bool {

@@ -46,7 +46,7 @@ impl Shard {
         self.expired_up_to = next.unwrap_or(ScanCursor::START);
         for (partition, key) in expired {
             // Finding it is what clears it away.
-            let found = self.find_value(partition, &key, now);
+            let found = self.find_value(partition, &key, self.tables.hash(&key), now);
             debug_assert!(found.is_none(), "what has expired is not found");
         }
     }

@@ -14,7 +14,7 @@ use crate::store::record;
 use crate::store::record::Record;
 use crate::store::shard::counts::Kind;
 use crate::store::size_class;
-use crate::store::table::Hash;
+use crate::store::table::KeyHash;
 use crate::store::tables::EMPTY_BYTES;
 
 /// Steps of clearing away between two looks at whether there is room.
@@ -47,7 +47,7 @@ impl Shard {
         &mut self,
         item: Item<'_>,
         record_bytes: usize,
-        hash: Hash,
+        hash: KeyHash,
         former: Option<u32>,
     ) -> Applied {
         let is_value = |content: ItemContent<'_>| content != ItemContent::Deleted;
@@ -93,7 +93,7 @@ impl Shard {
         &mut self,
         item: Item<'_>,
         record_bytes: usize,
-        hash: Hash,
+        hash: KeyHash,
         former: Option<u32>,
     ) -> Applied {
         let is_value = |record: Record<'_>| !record.is_tombstone() && !self.is_hidden(record);
