@@ -92,7 +92,7 @@ impl Client {
     /// The memory that it takes, replies that it has not read included.
     pub fn memory_bytes(&self) -> usize {
         let usage = &self.usage;
-        size_of::<Self>() + Usage::BYTES + usage.query_bytes() + usage.output_bytes_waiting()
+        size_of::<Self>() + usage.calls_bytes() + usage.query_bytes() + usage.output_bytes_waiting()
     }
 
     fn traits(&self, now: Moment, asking: u64) -> ClientTraits {

@@ -1,5 +1,6 @@
 //! What a client connection has done: counts that only the connection itself writes.
 
+use std::sync::OnceLock;
 use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
@@ -8,6 +9,11 @@ use std::time::Duration;
 use crate::command::Verb;
 use crate::time::Moment;
 
+/// Commands whose counters are kept together. Most connections use few commands, so the counters of most
+/// are never made.
+const GROUP_VERBS: usize = 8;
+const GROUPS: usize = 16;
+
 /// No command yet.
 const NO_VERB: u64 = u64::MAX;
 
@@ -15,7 +21,7 @@ const NO_VERB: u64 = u64::MAX;
 /// may read at any time.
 #[derive(Debug)]
 pub struct Usage {
-    calls: Box<[CallCounters]>,
+    calls: [OnceLock<Box<[CallCounters; GROUP_VERBS]>>; GROUPS],
     input_bytes: AtomicU64,
     output_bytes: AtomicU64,
     reads: AtomicU64,
@@ -43,13 +49,10 @@ fn add(counter: &AtomicU64, count: u64) {
 }
 
 impl Usage {
-    /// What the counts of a connection take.
-    pub const BYTES: usize = size_of::<CallCounters>() * 128;
-
     /// A connection that has done nothing yet.
     pub fn new(now: Moment) -> Self {
         Self {
-            calls: Verb::all().map(|_| CallCounters::default()).collect(),
+            calls: Default::default(),
             input_bytes: AtomicU64::new(0),
             output_bytes: AtomicU64::new(0),
             reads: AtomicU64::new(0),
@@ -61,6 +64,17 @@ impl Usage {
             output_bytes_waiting: AtomicU64::new(0),
             kept: AtomicU64::new(0),
         }
+    }
+
+    /// What the counters take that it has needed so far.
+    pub fn calls_bytes(&self) -> usize {
+        let groups = self.calls.iter().filter(|group| group.get().is_some()).count();
+        groups * size_of::<[CallCounters; GROUP_VERBS]>()
+    }
+
+    fn calls_of(&self, verb: &'static Verb) -> &CallCounters {
+        let index = verb.index();
+        &self.calls[index / GROUP_VERBS].get_or_init(Box::default)[index % GROUP_VERBS]
     }
 
     /// It has read so much.
@@ -97,7 +111,7 @@ impl Usage {
 
     /// A command was called so many times, and took so long each time.
     pub fn called(&self, verb: &'static Verb, count: usize, nanos: u64) {
-        let counters = &self.calls[verb.index()];
+        let counters = self.calls_of(verb);
         add(&counters.count, count as u64);
         add(&counters.nanos, count as u64 * nanos);
     }
@@ -109,12 +123,12 @@ impl Usage {
 
     /// A command was refused before it was carried out.
     pub fn rejected(&self, verb: &'static Verb) {
-        add(&self.calls[verb.index()].rejected, 1);
+        add(&self.calls_of(verb).rejected, 1);
     }
 
     /// A command was carried out and failed.
     pub fn failed(&self, verb: &'static Verb) {
-        add(&self.calls[verb.index()].failed, 1);
+        add(&self.calls_of(verb).failed, 1);
     }
 
     /// For how long it has asked for nothing.
@@ -180,12 +194,15 @@ impl Tally {
     /// Adds what a connection has done.
     pub fn add(&mut self, usage: &Usage) {
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-        self.calls.resize(usage.calls.len(), Calls::default());
-        for (sum, of) in self.calls.iter_mut().zip(&usage.calls) {
-            sum.count += load(&of.count);
-            sum.nanos += load(&of.nanos);
-            sum.rejected += load(&of.rejected);
-            sum.failed += load(&of.failed);
+        self.calls.resize(GROUPS * GROUP_VERBS, Calls::default());
+        for (sums, group) in self.calls.chunks_mut(GROUP_VERBS).zip(&usage.calls) {
+            let group = group.get().map(|group| group.iter()).unwrap_or_default();
+            for (sum, of) in sums.iter_mut().zip(group) {
+                sum.count += load(&of.count);
+                sum.nanos += load(&of.nanos);
+                sum.rejected += load(&of.rejected);
+                sum.failed += load(&of.failed);
+            }
         }
         self.input_bytes += load(&usage.input_bytes);
         self.output_bytes += load(&usage.output_bytes);
@@ -272,6 +289,17 @@ mod tests {
         assert_eq!(usage.last_command(), "NULL");
         usage.is_at(verb("MGET"));
         assert_eq!(usage.last_command(), "mget");
-        assert!(Verb::all().len() * size_of::<CallCounters>() <= Usage::BYTES);
+    }
+
+    #[test]
+    fn there_are_counters_for_every_command_and_only_those_that_are_needed_are_made() {
+        let usage = Usage::new(Moment::default());
+        assert_eq!(usage.calls_bytes(), 0);
+        usage.called(verb("GET"), 1, 1);
+        assert_eq!(usage.calls_bytes(), GROUP_VERBS * size_of::<CallCounters>());
+        Verb::all().for_each(|verb| usage.called(verb, 1, 1));
+        let mut tally = Tally::default();
+        tally.add(&usage);
+        assert_eq!(tally.commands(), Verb::all().len() as u64 + 1);
     }
 }
