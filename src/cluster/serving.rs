@@ -383,6 +383,11 @@ impl Serving {
         self.tenure.is_leased(key, now)
     }
 
+    /// Whether there are [`Serving::ended_leases`].
+    pub fn has_ended_leases(&self) -> bool {
+        self.tenure.has_ended()
+    }
+
     /// Keys whose lease has ended since the last call.
     pub fn ended_leases(&mut self) -> Vec<Bytes> {
         self.tenure.take_ended()

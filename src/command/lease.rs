@@ -93,6 +93,11 @@ impl Leases {
         }
     }
 
+    /// Whether there is one to [`Leases::take_ended`].
+    pub fn has_ended(&self) -> bool {
+        !self.ended.is_empty()
+    }
+
     /// Keys whose lease has ended since the last call: whoever waits for one may look again.
     pub fn take_ended(&mut self) -> Vec<Bytes> {
         std::mem::take(&mut self.ended)

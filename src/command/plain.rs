@@ -27,11 +27,10 @@ pub enum Plain<'a> {
 impl Plain<'_> {
     /// The command that it is.
     pub fn verb(&self) -> &'static Verb {
-        let name: &[u8] = match self {
-            Plain::Get { .. } => b"GET",
-            Plain::Set { .. } => b"SET",
-        };
-        Verb::find(name).expect("both are in the table")
+        match self {
+            Plain::Get { .. } => Verb::plain_get(),
+            Plain::Set { .. } => Verb::plain_set(),
+        }
     }
 
     /// The key.

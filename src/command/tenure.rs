@@ -77,6 +77,11 @@ impl Tenure {
         self.leases.is_held(key, now)
     }
 
+    /// Whether a lease has ended since keys were last taken.
+    pub fn has_ended(&self) -> bool {
+        self.leases.has_ended()
+    }
+
     /// Keys whose lease has ended since the last call.
     pub fn take_ended(&mut self) -> Vec<Bytes> {
         self.leases.take_ended()

@@ -218,6 +218,17 @@ static TABLE: &[Verb] = &[
 ];
 
 impl Verb {
+    /// What a [`Plain`](super::Plain) get is. (No constant: that would not lie in the table, see
+    /// [`Verb::index`].)
+    pub fn plain_get() -> &'static Self {
+        &TABLE[0]
+    }
+
+    /// What a [`Plain`](super::Plain) set is.
+    pub fn plain_set() -> &'static Self {
+        &TABLE[1]
+    }
+
     /// All commands in the order of the table.
     pub fn all() -> impl ExactSizeIterator<Item = &'static Self> {
         TABLE.iter()
@@ -374,6 +385,14 @@ pub fn help_lines() -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_plain_commands_are_those_of_the_table() {
+        for (verb, name) in [(Verb::plain_get(), "GET"), (Verb::plain_set(), "SET")] {
+            assert_eq!(verb.name(), name);
+            assert_eq!(Verb::all().nth(verb.index()), Some(verb));
+        }
+    }
 
     #[test]
     fn every_command_is_found_by_its_name_in_any_case_and_is_there_once() {

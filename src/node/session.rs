@@ -187,8 +187,8 @@ impl Session {
                 }
             }
             let nanos = took.as_nanos() as u64 / count as u64;
-            let plain = [(b"GET", gets), (b"SET", sets)].into_iter().filter(|(_, count)| *count > 0);
-            let plain = plain.filter_map(|(name, count)| Some((Verb::find(name)?, count)));
+            let plain = [(Verb::plain_get(), gets), (Verb::plain_set(), sets)];
+            let plain = plain.into_iter().filter(|(_, count)| *count > 0);
             for (verb, count) in plain.chain(self.calls.drain(..).map(|verb| (verb, 1))) {
                 usage.called(verb, count, nanos);
                 self.context.latencies.add(verb, count, nanos);

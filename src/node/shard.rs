@@ -295,7 +295,9 @@ impl Core {
         if !self.out.is_empty() {
             context.peers.stream(std::mem::take(&mut self.out));
         }
-        self.waiters.wake(self.serving.ended_leases());
+        if self.serving.has_ended_leases() {
+            self.waiters.wake(self.serving.ended_leases());
+        }
         let latest = self.serving.latest();
         if latest > self.latest {
             self.latest = latest;
