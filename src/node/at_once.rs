@@ -38,9 +38,11 @@ fn warm(store: &Shard, requests: &[(Partition, Plain<'_>)], its: &[usize]) -> [K
         *hash = store.hash(request.key());
         store.warm_table(*partition, *hash);
     }
-    for (hash, place) in hashes.iter().zip(its) {
-        store.warm_entry(requests[*place].0, *hash);
+    let mut warmed = [None; REQUESTS_MAX];
+    for ((warmed, hash), place) in warmed.iter_mut().zip(&hashes).zip(its) {
+        *warmed = store.warm_entry(requests[*place].0, *hash);
     }
+    warmed.iter().flatten().for_each(|warmed| store.warm_neighbours(*warmed));
     hashes
 }
 

@@ -55,8 +55,11 @@ impl Shard {
         if is_value(item.content) && !had_value && !self.make_room_for_value() {
             return Applied::NoRoom;
         }
-        // It may have moved, or gone.
-        let former = self.tables.find(&self.slab, item.partition, item.key, hash);
+        let former = match had_value {
+            true => former,
+            // It may have moved, or gone.
+            false => self.tables.find(&self.slab, item.partition, item.key, hash),
+        };
         if let Some(index) = former.filter(|index| self.slab.fits(*index, record_bytes)) {
             self.overwrite(index, item);
             return Applied::Newer;
