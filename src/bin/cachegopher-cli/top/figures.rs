@@ -164,6 +164,14 @@ fn happened(before: &Look, now: &Look) -> Vec<String> {
     events
 }
 
+/// A line of SLOWLOG, such as `7 at=1 took_us=12000 client=c KEYS`, with what matters most first.
+pub fn slow(node: &str, line: &str) -> Option<String> {
+    let mut parts = line.splitn(5, ' ');
+    let micros = parts.find_map(|part| part.strip_prefix("took_us="))?.parse::<u64>().ok()?;
+    let words = parts.nth(1)?;
+    Some(format!("{node} {:.1} ms {words}", micros as f64 / 1_000.0))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -190,6 +198,13 @@ mod tests {
 
     fn texts(board: &Board) -> Vec<&str> {
         board.events.iter().map(|(_, text)| text.as_str()).collect()
+    }
+
+    #[test]
+    fn a_slow_command_is_told_with_its_node_its_time_and_its_words_first() {
+        let line = "7 at=1795535897 took_us=37896 client=127.0.0.1:5 GET k ... (2 more commands)";
+        assert_eq!(slow("n1", line).unwrap(), "n1 37.9 ms GET k ... (2 more commands)");
+        assert_eq!(slow("n1", "7 at=1"), None);
     }
 
     #[test]

@@ -91,7 +91,7 @@ async fn look_on(client: Client, interval: Duration, looks: mpsc::Sender<Look>) 
         for answer in asked {
             if let Ok((address, Some((said, connection)))) = answer.await {
                 let name = said.stats.get("name").cloned().unwrap_or_default();
-                look.slow.extend(said.slow.iter().map(|line| format!("{name} {line}")));
+                look.slow.extend(said.slow.iter().filter_map(|line| figures::slow(&name, line)));
                 // Each of them says it of the whole cluster.
                 look.hot = said.hot;
                 look.stats.insert(address.clone(), said.stats);
