@@ -1,6 +1,7 @@
 //! What must be there: every change that was made, who has it, and what clients were promised.
 
 use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -44,6 +45,8 @@ pub struct Model {
     pub flushes: BTreeMap<Partition, Vec<(Duration, Version)>>,
     /// All versions that clients were promised, by key.
     pub promised: BTreeMap<Bytes, Vec<Version>>,
+    /// Flushes that all who knew of them took with them, perhaps before their clients were told.
+    flushes_lost: BTreeSet<(Partition, Version)>,
     /// All flushes that clients were promised.
     pub flushes_promised: BTreeMap<Partition, Vec<Version>>,
     trace: Xxh3,
@@ -136,7 +139,9 @@ impl Model {
     pub fn promise_flush(&mut self, since: Duration) {
         for (partition, all) in &self.flushes {
             let last = all.iter().rev().find(|(at, _)| *at >= since);
-            if let Some((_, version)) = last {
+            if let Some((_, version)) =
+                last.filter(|(_, version)| !self.flushes_lost.contains(&(*partition, *version)))
+            {
                 self.flushes_promised.entry(*partition).or_default().push(*version);
             }
         }
@@ -161,11 +166,14 @@ impl Model {
                 promised.retain(|version| *version <= best);
             }
         }
-        for (partition, versions) in &mut self.flushes_promised {
-            let copies = counting(*partition);
+        for (partition, all) in &self.flushes {
             // A flush is there as far as any copy knows of it.
-            let best = copies.iter().map(|copy| copy.flushed).max().unwrap_or_default();
-            versions.retain(|version| *version <= best);
+            let best = counting(*partition).iter().map(|copy| copy.flushed).max().unwrap_or_default();
+            let lost = all.iter().filter(|(_, version)| *version > best);
+            self.flushes_lost.extend(lost.map(|(_, version)| (*partition, *version)));
+            if let Some(promised) = self.flushes_promised.get_mut(partition) {
+                promised.retain(|version| *version <= best);
+            }
         }
     }
 
