@@ -16,13 +16,15 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use redis::AsyncConnectionConfig;
 use redis::RedisError;
 use redis::Value;
+use redis::aio::ConnectionLike;
 use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClient;
-use redis::cluster_async::ClusterConnection;
 
 use cachegopher::store::Slot;
+use nix::sys::signal::Signal;
 use support::LONG;
 use support::alone;
 use support::cluster::Cluster;
@@ -195,7 +197,7 @@ fn a_connection_that_says_readonly_is_answered_by_the_copy_and_still_sent_away_w
     });
 }
 
-/// What a cluster-aware client sees while it writes and reads without a pause.
+/// What a client sees while it writes and reads without a pause.
 struct Watched {
     is_over: Arc<AtomicBool>,
     rounds: Arc<AtomicUsize>,
@@ -216,7 +218,12 @@ const WRITERS: usize = 8;
 async fn watch(cluster: &Cluster) -> Watched {
     let nodes: Vec<String> =
         cluster.nodes.iter().map(|node| format!("redis://{}", node.redirect())).collect();
-    let connection = ClusterClient::new(nodes).unwrap().get_async_connection().await.unwrap();
+    // Not to be taken for an error: a busy machine that lets a request wait for longer than half a second.
+    let client = ClusterClient::builder(nodes).response_timeout(LONG).build().unwrap();
+    watch_by(client.get_async_connection().await.unwrap())
+}
+
+fn watch_by(connection: impl ConnectionLike + Clone + Send + 'static) -> Watched {
     let is_over = Arc::new(AtomicBool::new(false));
     let rounds = Arc::new(AtomicUsize::new(0));
     let writer = |number| {
@@ -227,7 +234,7 @@ async fn watch(cluster: &Cluster) -> Watched {
 }
 
 async fn write_and_read(
-    mut connection: ClusterConnection,
+    mut connection: impl ConnectionLike,
     writer: usize,
     is_over: Arc<AtomicBool>,
     rounds: Arc<AtomicUsize>,
@@ -275,9 +282,7 @@ impl Watched {
         }
         let Seen { done, errors, lost, longest } = &all;
         let longest_ms = longest.as_millis();
-        println!(
-            "cluster-aware client, {what}: {done} rounds, the longest {longest_ms} ms, {lost} lost, errors: {errors:?}"
-        );
+        println!("{what}: {done} rounds, the longest {longest_ms} ms, {lost} lost, errors: {errors:?}");
         all
     }
 }
@@ -289,13 +294,13 @@ fn a_cluster_aware_client_sees_nothing_of_a_planned_stop_and_start() {
         for index in [1, 2] {
             let watched = watch(&cluster).await;
             watched.goes_on().await;
-            cluster.nodes[index].signal(nix::sys::signal::Signal::SIGTERM);
+            cluster.nodes[index].signal(Signal::SIGTERM);
             assert!(cluster.nodes[index].ended().await.success());
             cluster.settled().await;
             cluster.nodes[index].start_again();
             cluster.settled().await;
             watched.goes_on().await;
-            let seen = watched.end("stop and start").await;
+            let seen = watched.end("cluster-aware, stop and start").await;
             assert!(seen.errors.is_empty(), "{:?}", seen.errors);
             assert_eq!(seen.lost, 0, "a planned stop loses nothing");
         }
@@ -322,7 +327,7 @@ fn a_cluster_aware_client_goes_on_after_a_crash() {
         println!("slot map without the dead node after {} ms", killed.elapsed().as_millis());
         watched.goes_on().await;
         // What the primary had acknowledged and not yet sent on died with it: one write of each at most.
-        let seen = watched.end("kill").await;
+        let seen = watched.end("cluster-aware, kill").await;
         assert!(seen.lost <= WRITERS, "{} writes lost", seen.lost);
 
         // One that comes now, and knows only the dead node and another, finds its way.
@@ -330,6 +335,29 @@ fn a_cluster_aware_client_goes_on_after_a_crash() {
         let mut late = ClusterClient::new(nodes).unwrap().get_async_connection().await.unwrap();
         for key in key_per_partition().iter().step_by(64) {
             redis::cmd("SET").arg(key).arg(1).query_async::<()>(&mut late).await.unwrap();
+        }
+    });
+}
+
+#[test]
+fn a_plain_client_of_a_surviving_node_sees_no_error_of_a_stop_or_a_crash() {
+    alone(async {
+        let mut cluster = Cluster::start(3).await;
+        let client = redis::Client::open(format!("redis://{}", cluster.nodes[0].plan.client)).unwrap();
+        // As for the cluster-aware one.
+        let patient = AsyncConnectionConfig::new().set_response_timeout(Some(LONG));
+        for (signal, lost_max) in [(Signal::SIGTERM, 0), (Signal::SIGKILL, WRITERS)] {
+            let connection = client.get_multiplexed_async_connection_with_config(&patient).await.unwrap();
+            let watched = watch_by(connection);
+            watched.goes_on().await;
+            cluster.nodes[1].signal(signal);
+            cluster.nodes[1].ended().await;
+            watched.goes_on().await;
+            let seen = watched.end(&format!("plain, {signal}")).await;
+            assert!(seen.errors.is_empty(), "{:?}", seen.errors);
+            assert!(seen.lost <= lost_max, "{} writes lost", seen.lost);
+            cluster.nodes[1].start_again();
+            cluster.settled().await;
         }
     });
 }
