@@ -20,6 +20,7 @@ use support::load::Data;
 use support::load::Load;
 use support::load::broken;
 use support::node::Node;
+use support::resp::RespClient;
 
 const DATA: Data = Data { keys: 10_000, value_bytes: 200 };
 const PAUSE: Duration = Duration::from_millis(2);
@@ -117,5 +118,49 @@ fn a_node_that_stood_still_while_it_was_forgotten_is_told_so_and_ends() {
             knows_members(&cluster.nodes[index], 3).await;
         }
         DATA.assert_readable(&mut cluster.nodes[fourth].connect().await).await;
+    });
+}
+
+#[test]
+fn members_that_announce_a_host_name_are_reached_and_told_by_it() {
+    alone(async {
+        let cluster = Cluster::start_with(3, &["--announce-host", "localhost"]).await;
+        DATA.write(&mut cluster.nodes[0].connect().await).await;
+        for node in &cluster.nodes {
+            DATA.assert_readable(&mut node.connect().await).await;
+            let told: Vec<String> = node.connect().await.list("NODES").await;
+            assert!(told.iter().all(|line| line.contains("localhost:")), "{told:?}");
+        }
+        let key = cluster.keys_of(1).await.swap_remove(0);
+        let mut other = RespClient::connect(cluster.nodes[0].redirect()).await;
+        let moved = other.ask(&format!("GET {key}")).await;
+        let port = cluster.nodes[1].redirect().port();
+        assert!(moved.starts_with("-MOVED ") && moved.ends_with(&format!(" localhost:{port}")), "{moved}");
+    });
+}
+
+#[test]
+fn a_member_that_moved_to_another_address_is_learned_again() {
+    alone(async {
+        let mut cluster = Cluster::start(3).await;
+        DATA.write(&mut cluster.nodes[0].connect().await).await;
+        cluster.replicated().await;
+        let moved = |address: SocketAddr| SocketAddr::new([127, 0, 0, 2].into(), address.port());
+        cluster.nodes[2].kill();
+        cluster.nodes[2].ended().await;
+        let plan = &mut cluster.nodes[2].plan;
+        (plan.client, plan.peer) = (moved(plan.client), moved(plan.peer));
+        let client = plan.client.to_string();
+        cluster.nodes[2].start_again();
+        cluster.settled().await;
+        for node in &cluster.nodes {
+            DATA.assert_readable(&mut node.connect().await).await;
+            let told: Vec<String> = node.connect().await.list("NODES").await;
+            assert!(told.len() == 3 && told.iter().any(|line| line.contains(&client)), "{told:?}");
+        }
+        // It holds copies there: one more death costs nothing.
+        cluster.nodes[1].kill();
+        cluster.nodes[1].ended().await;
+        DATA.assert_readable(&mut cluster.nodes[0].connect().await).await;
     });
 }
