@@ -358,3 +358,124 @@ fn a_node_that_is_asked_to_shut_down_hands_over_and_ends() {
         );
     });
 }
+
+#[test]
+fn memory_and_what_goes_when_it_is_full_are_changed_while_the_node_runs() {
+    alone(async {
+        let (_cluster, mut client) = lone_node(&["--shards", "2", "--max-memory", "64MB"]).await;
+        assert_eq!(client.ask("CONFIG GET maxmemory").await, "[maxmemory 67108864]");
+        let failed = |name: &str, reason: &str| {
+            format!("-ERR CONFIG SET failed (possibly related to argument '{name}') - {reason}")
+        };
+        let wrong = "argument must be a memory value";
+        assert_eq!(client.ask("CONFIG SET maxmemory much").await, failed("maxmemory", wrong));
+        let wrong = format!("argument must be between {} and {} inclusive", 3 << 20, i64::MAX);
+        assert_eq!(client.ask("CONFIG SET maxmemory 1mb").await, failed("maxmemory", &wrong));
+        let wrong =
+            "argument(s) must be one of the following: volatile-ttl, allkeys-lru, allkeys-lfu, noeviction";
+        assert_eq!(client.ask("CONFIG SET maxmemory-policy random").await, failed("maxmemory-policy", wrong));
+
+        let value = "v".repeat(1_000);
+        let set_some = async |client: &mut RespClient, range: std::ops::Range<u32>| {
+            let mut fine = 0;
+            for number in range {
+                fine += u32::from(client.ask(&format!("SET key-{number} {value}")).await == "OK");
+            }
+            fine
+        };
+        assert_eq!(set_some(&mut client, 0..10_000).await, 10_000);
+        let used = async |client: &mut RespClient| -> u64 {
+            info(client, "memory").await["used_memory"].parse().unwrap()
+        };
+        assert!(used(&mut client).await > 10_000_000);
+        assert_eq!(client.ask("CONFIG SET maxmemory 8mb").await, "OK");
+        assert_eq!(info(&mut client, "memory").await["maxmemory"], (8 << 20).to_string());
+        eventually(LONG, async || match used(&mut client).await {
+            used if used <= 8 << 20 => Ok(()),
+            used => Err(format!("{used} bytes used")),
+        })
+        .await;
+        assert_eq!(client.ask("GET key-0").await, "nil");
+        assert_eq!(client.ask("GET key-9999").await, value);
+        assert_eq!(set_some(&mut client, 0..1_000).await, 1_000);
+
+        assert_eq!(client.ask("CONFIG SET maxmemory-policy noeviction").await, "OK");
+        let fine = set_some(&mut client, 20_000..30_000).await;
+        assert!(fine < 10_000, "all were written");
+        let oom = "-OOM command not allowed when used memory > 'maxmemory'.";
+        assert_eq!(client.ask(&format!("SET another {value}")).await, oom);
+
+        assert_eq!(client.ask("CONFIG SET maxmemory-policy allkeys-lfu maxmemory 16mb").await, "OK");
+        assert_eq!(client.ask("SET often 1").await, "OK");
+        for _ in 0..5 {
+            assert_eq!(client.ask("GET often").await, "1");
+        }
+        let frequency: u32 = client.ask("OBJECT FREQ often").await[1..].parse().unwrap();
+        // Less than six where the sketch has aged meanwhile.
+        assert!((2..=15).contains(&frequency), "{frequency}");
+        assert!(
+            client.ask("OBJECT IDLETIME often").await.starts_with("-ERR An LFU maxmemory policy is selected")
+        );
+        assert_eq!(info(&mut client, "memory").await["maxmemory_policy"], "allkeys-lfu");
+    });
+}
+
+#[test]
+fn what_a_connection_reads_without_a_touch_is_not_used() {
+    alone(async {
+        let (_cluster, mut client) = lone_node(&["--shards", "1", "--max-items", "10"]).await;
+        let mut oldest_after = async |touch: &str| {
+            for number in 0..10 {
+                assert_eq!(client.ask(&format!("SET key-{number} value")).await, "OK");
+            }
+            assert_eq!(client.ask(&format!("CLIENT NO-TOUCH {touch}")).await, "OK");
+            assert_eq!(client.ask("GET key-0").await, "value");
+            assert_eq!(client.ask("MGET key-0 key-0").await, "[value value]");
+            assert_eq!(client.ask("STRLEN key-0").await, ":5");
+            assert_eq!(client.ask("GETRANGE key-0 1 -2").await, "alu");
+            assert_eq!(client.ask("SET one-more value").await, "OK");
+            assert_eq!(client.ask("DEL one-more").await, ":1");
+            client.ask("EXISTS key-0").await
+        };
+        assert_eq!(oldest_after("ON").await, ":0");
+        assert_eq!(oldest_after("OFF").await, ":1");
+    });
+}
+
+#[test]
+fn a_client_that_does_not_read_is_closed_by_each_of_its_limits_and_others_go_on() {
+    alone(async {
+        let (cluster, mut client) = lone_node(&["--max-output-bytes", "1000000"]).await;
+        assert_eq!(client.ask(&format!("SET large {}", "v".repeat(60_000))).await, "OK");
+        let get = b"*2\r\n$3\r\nGET\r\n$5\r\nlarge\r\n".repeat(1_000);
+        let limit = "client-output-buffer-limit";
+        // The hard limit, as set at the start; then a soft one of a second.
+        for (shown, next) in [("1000000 0 0", "normal 0 100000 1"), ("0 100000 1", "normal 0 0 0")] {
+            let told = client.ask(&format!("CONFIG GET {limit}")).await;
+            assert_eq!(told, format!("[{limit} normal {shown} slave 0 0 0 pubsub 0 0 0]"));
+            let before =
+                cluster.nodes[0].log().matches("client closed, it does not read its replies").count();
+            let mut silent = another(&cluster).await;
+            // It may be closed before all is sent.
+            let _ = silent.send_bytes(&get).await;
+            eventually(LONG, async || {
+                let log = cluster.nodes[0].log();
+                match log.matches("client closed, it does not read its replies").count() {
+                    count if count > before => Ok(()),
+                    _ => Err("it is not closed".to_owned()),
+                }
+            })
+            .await;
+            assert_eq!(client.ask("GET large").await.len(), 60_000);
+            let set = format!(
+                "*4\r\n$6\r\nCONFIG\r\n$3\r\nSET\r\n${}\r\n{limit}\r\n${}\r\n{next}\r\n",
+                limit.len(),
+                next.len()
+            );
+            client.send_bytes(set.as_bytes()).await.unwrap();
+            assert_eq!(client.receive().await.unwrap(), "OK");
+        }
+        let refused = client.ask(&format!("CONFIG SET {limit} normal")).await;
+        assert!(refused.ends_with("Wrong number of arguments in buffer limit configuration."), "{refused}");
+    });
+}

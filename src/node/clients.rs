@@ -317,3 +317,19 @@ pub async fn tick_forever(context: Arc<Context>) {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn kinds_of_errors_are_counted_up_to_a_bound_and_known_ones_beyond_it() {
+        let clients = Clients::default();
+        for number in 0..ERROR_CODES_MAX + 10 {
+            clients.answered_error(format!("-CODE{number} text").as_bytes());
+        }
+        clients.answered_error(b"-CODE0 other text");
+        let errors = clients.errors();
+        assert_eq!((errors.len(), errors["CODE0"], errors["CODE1"]), (ERROR_CODES_MAX, 2, 1));
+    }
+}

@@ -20,6 +20,7 @@ use crate::command::Reply;
 use crate::command::matches;
 use crate::node::context::Context;
 use crate::node::files;
+use crate::node::output_limits::OutputLimits;
 use crate::node::redirect::Scope;
 use crate::node::settings::CONNECTIONS_MAX_BOUND;
 use crate::node::settings::Settings;
@@ -38,6 +39,7 @@ pub struct Tuning {
     connections_max: AtomicUsize,
     memory_bytes_max: AtomicUsize,
     eviction: Mutex<EvictionPolicy>,
+    output_limits: Mutex<OutputLimits>,
     log_level: Mutex<&'static str>,
 }
 
@@ -53,6 +55,11 @@ impl Tuning {
             connections_max: AtomicUsize::new(wanted.min(room)),
             memory_bytes_max: AtomicUsize::new(settings.store.memory_bytes_max),
             eviction: Mutex::new(settings.store.eviction),
+            output_limits: Mutex::new(OutputLimits {
+                hard_bytes: settings.output_bytes_max,
+                soft_bytes: 0,
+                soft_wait: Duration::ZERO,
+            }),
             log_level: Mutex::new(level_of(&settings.log)),
         }
     }
@@ -76,6 +83,11 @@ impl Tuning {
     /// What goes when there is no room.
     pub fn eviction(&self) -> EvictionPolicy {
         *self.eviction.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What may wait for a client that does not read.
+    pub fn output_limits(&self) -> OutputLimits {
+        *self.output_limits.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn log_level(&self) -> &'static str {
@@ -117,6 +129,7 @@ enum Change {
     ConnectionsMax(usize),
     MemoryBytesMax(usize),
     Eviction(EvictionPolicy),
+    OutputLimits(OutputLimits),
     LogLevel(&'static str, &'static str),
     SlowLogThreshold(i64),
     SlowLogEntries(usize),
@@ -147,6 +160,7 @@ const fn tunable(name: &'static str, value: fn(&Context, Scope) -> String, check
 static SETTINGS: &[Setting] = &[
     fixed("appendonly", |_, _| "no".to_owned()),
     fixed("bind", |context, _| context.settings.bind.to_string()),
+    tunable("client-output-buffer-limit", |context, _| context.tuning.output_limits().text(), check_output),
     fixed("cluster-enabled", |_, scope| if scope == Scope::Node { "yes" } else { "no" }.to_owned()),
     fixed("databases", |_, _| "1".to_owned()),
     tunable("loglevel", |context, _| context.tuning.log_level().to_owned(), check_log_level),
@@ -210,6 +224,11 @@ fn check_connections_max(_: &Context, value: &str) -> Checked {
 
 fn check_log_level(_: &Context, value: &str) -> Checked {
     one_of(&LOG_LEVELS, value).map(|(name, filter)| Change::LogLevel(name, filter))
+}
+
+fn check_output(context: &Context, value: &str) -> Checked {
+    let changed = context.tuning.output_limits().changed_by(value, memory_bytes);
+    changed.map(Change::OutputLimits).map_err(str::to_owned)
 }
 
 fn check_policy(_: &Context, value: &str) -> Checked {
@@ -320,6 +339,9 @@ fn make(context: &Context, change: Change) -> Result<(), String> {
         }
         Change::SlowLogThreshold(micros) => context.slow_log.set_threshold_micros(micros),
         Change::SlowLogEntries(count) => context.slow_log.set_entries_max(count),
+        Change::OutputLimits(limits) => {
+            *tuning.output_limits.lock().unwrap_or_else(PoisonError::into_inner) = limits;
+        }
         Change::LogLevel(name, filter) => {
             context.settings.log_control.set(filter)?;
             *tuning.log_level.lock().unwrap_or_else(PoisonError::into_inner) = name;

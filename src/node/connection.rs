@@ -17,7 +17,6 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::task::Context as TaskContext;
 use std::task::Poll;
-use std::time::Duration;
 
 use bytes::Bytes;
 use bytes::BytesMut;
@@ -63,8 +62,6 @@ const BATCH_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Room for one read behind a request that has arrived in part.
 const READ_BYTES_MIN: usize = 16 * 1024;
-/// How long a client may take to read a reply before it is given up.
-const WRITE_WAIT_MAX: Duration = Duration::from_secs(60);
 
 /// What comes next in the input.
 enum Next {
@@ -414,10 +411,13 @@ impl Connection {
             Poll::Ready(written) => written,
             Poll::Pending => {
                 client.usage.waits_for_reader(bytes);
-                let written = timeout(WRITE_WAIT_MAX, writing).await;
+                let written = match self.context.tuning.output_limits().wait_max(bytes) {
+                    Some(wait_max) => timeout(wait_max, writing).await.ok(),
+                    None => None,
+                };
                 client.usage.waits_for_reader(0);
-                written.unwrap_or_else(|_| {
-                    tracing::info!(client = client.id, remote = ?client.remote, bytes, "client closed, it reads nothing");
+                written.unwrap_or_else(|| {
+                    tracing::info!(client = client.id, remote = ?client.remote, bytes, "client closed, it does not read its replies");
                     Err(io::ErrorKind::TimedOut.into())
                 })
             }

@@ -41,6 +41,7 @@ mod lease;
 mod link;
 mod listener;
 mod net;
+mod output_limits;
 mod peers;
 mod placement;
 mod process;

@@ -146,6 +146,9 @@ pub struct RawSettings {
     /// Client connections [default: 10000]
     #[arg(long, env = "CACHEGOPHER_MAX_CONNECTIONS", value_name = "COUNT")]
     pub max_connections: Option<usize>,
+    /// Bytes of replies that may wait for a client that does not read, 0: any number [default: 536870912]
+    #[arg(long, env = "CACHEGOPHER_MAX_OUTPUT_BYTES", value_name = "BYTES")]
+    pub max_output_bytes: Option<usize>,
     /// How long a client may be silent before its connection is closed, in s; 0: for ever [default: 0]
     #[arg(long, env = "CACHEGOPHER_IDLE_TIMEOUT", value_name = "SECONDS")]
     pub idle_timeout: Option<u64>,
@@ -319,6 +322,8 @@ pub struct Settings {
     pub waiting_max: usize,
     /// How many client connections there may be.
     pub connections_max: usize,
+    /// How many bytes of replies may wait for a client that does not read; 0: any number.
+    pub output_bytes_max: usize,
     /// How long a client may ask for nothing before its connection is closed.
     pub idle_timeout: Option<Duration>,
     /// What to log.
@@ -388,6 +393,7 @@ impl RawSettings {
             failover_wait_max_ms: self.failover_wait_max_ms.or(below.failover_wait_max_ms),
             waiting_max: self.waiting_max.or(below.waiting_max),
             max_connections: self.max_connections.or(below.max_connections),
+            max_output_bytes: self.max_output_bytes.or(below.max_output_bytes),
             idle_timeout: self.idle_timeout.or(below.idle_timeout),
             log: self.log.or(below.log),
             log_format: self.log_format.or(below.log_format),
@@ -452,6 +458,7 @@ impl RawSettings {
                 1,
                 CONNECTIONS_MAX_BOUND,
             )?,
+            output_bytes_max: self.max_output_bytes.unwrap_or(512 << 20),
             idle_timeout: idle_timeout(self.idle_timeout)?,
             log: self.log.unwrap_or_else(|| "info".to_owned()),
             log_control: LogControl::default(),

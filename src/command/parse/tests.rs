@@ -301,3 +301,28 @@ fn connections_are_meant_as_redis_documents_it() {
         assert_eq!(parsed(line).unwrap_err().to_string(), text, "{line}");
     }
 }
+
+#[test]
+fn what_has_a_bound_of_its_own_is_taken_up_to_it_and_refused_beyond() {
+    const MIB: usize = 1 << 20;
+    let parsed = |line: &str, bytes: usize| {
+        let mut words = words(line);
+        words.push(Bytes::from(vec![b'x'; bytes]));
+        parse(&words, NOW, 2 * MIB)
+    };
+    let too_large = |bytes, bytes_max| Err(Refusal::EntryTooLarge { bytes, bytes_max });
+    assert!(parsed("MSETNX k v {k}2", MIB - 6).is_ok());
+    assert_eq!(parsed("MSETNX k v {k}2", MIB - 5), too_large(MIB + 1, MIB));
+    let release = "EVALSHA ae3671744a5dbb24ea37ef607b8b10ac7856d43e 1 k";
+    assert!(parsed(release, MIB - 1).is_ok());
+    assert_eq!(parsed(release, MIB), too_large(MIB + 1, MIB));
+    for line in ["KEYS", "SCAN 0 MATCH"] {
+        assert!(parsed(line, 1_024).is_ok(), "{line}");
+        assert_eq!(parsed(line, 1_025), too_large(1_025, 1_024), "{line}");
+    }
+    for line in ["CLIENT SETNAME", "CLIENT SETINFO LIB-NAME", "HELLO 3 SETNAME"] {
+        assert!(parsed(line, 256).is_ok(), "{line}");
+        let refused = parsed(line, 257).unwrap_err();
+        assert!(matches!(refused, Refusal::Invalid(Invalid::ClientName { .. })), "{line}: {refused}");
+    }
+}
