@@ -269,7 +269,7 @@ impl MemoryNode {
                     Reply::List(known.into_iter().map(|known| Reply::Integer(known.into())).collect())
                 }
                 Server::Info { .. } => Reply::Bytes(Vec::new()),
-                Server::ReadCopies(_) => Reply::Done,
+                Server::ReadCopies(_) | Server::Ack(_) => Reply::Done,
                 // Nothing is slow here, and no key is asked for often.
                 Server::SlowLog(SlowLog::Count) => Reply::Integer(0),
                 Server::SlowLog(SlowLog::Clear) => Reply::Done,

@@ -19,6 +19,7 @@
 //! | ring | the slot space closed to a circle on which every node puts its tokens |
 //! | preference list | the nodes met clockwise from a partition, each once, loads bounded per rank |
 //! | copies | the first RF live members of the preference list |
+//! | acknowledged | answered: by the primary alone, or (mode `replicated`) when the replica that would take over has it |
 //! | synced | a node holds everything of a partition that its primary had |
 //! | primary, replica | the first live synced node of the preference list; the other copies |
 //! | promotion | a replica becomes primary because those before it are dead or unsynced |

@@ -27,12 +27,13 @@ table() {
 headline() {
     awk -v cluster="$(setting name)" '
         { nodes++ }
-        $2 == 1 { answering++; keys += $6; views[$8] = 1; if ($9 == 1) settled++ }
+        $2 == 1 { answering++; keys += $6; views[$8] = 1; missing += $11; if ($9 == 1) settled++ }
         END {
             for (view in views) { view_count++; one_view = view }
             agreement = answering == 0 ? "no node answers" \
                 : view_count > 1 ? view_count " different views" \
-                : settled == answering ? "all agree, all copies in place" : "all agree, copies missing or moving"
+                : settled == answering ? "all agree, all copies in place" \
+                : missing > 0 ? "all agree, " missing " copies still to be made" : "all agree, copies moving"
             printf "cluster %s: %d of %d nodes answer, %s, %d keys\n", cluster, answering, nodes, agreement, keys
         }' <<<"$1"
 }

@@ -59,6 +59,9 @@ struct Admin {
     admin: String,
 }
 
+/// Why a node does not join whose clock differs from all others.
+const CLOCK_OFF: &str =
+    "the clock of this node is more than a minute away from those of the cluster: see the log, and set it";
 /// Why a node ends that the others do not want.
 const REMOVED: &str = "this node was removed from the cluster, by `cachegopher forget` or since it has left: \
                        start it under another name";
@@ -106,6 +109,7 @@ fn serve(mut settings: Settings) -> Result<(), String> {
             () = asked => None,
             ending = ending => match ending {
                 Ending::Left => None,
+                Ending::ClockOff => Some(CLOCK_OFF.to_owned()),
                 Ending::Removed => Some(REMOVED.to_owned()),
             },
             failure = node.failure() => Some(failure.to_string()),

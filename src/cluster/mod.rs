@@ -15,6 +15,7 @@ pub mod ring;
 #[cfg(test)]
 mod scale;
 pub mod serving;
+pub mod skew;
 pub mod slot_map;
 pub mod survey;
 pub mod view;

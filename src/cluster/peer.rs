@@ -23,6 +23,7 @@ use crate::cluster::replication::StreamStart;
 use crate::cluster::report::Report;
 use crate::cluster::survey::PartitionDigest;
 use crate::cluster::survey::SurveyedKey;
+use crate::command::Ack;
 use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::store::Blob;
@@ -51,6 +52,8 @@ pub enum Request {
         id: u64,
         /// In which protocol to encode the replies.
         codec: Codec,
+        /// When to answer.
+        ack: Ack,
         /// The commands.
         commands: Vec<KeyCommand>,
     },
@@ -261,6 +264,8 @@ pub struct Welcome {
     pub identity: Identity,
     /// The frame from which on it wants the dialling node's stream.
     pub resume_from: u64,
+    /// Its wall clock.
+    pub wall: Timestamp,
     /// The records of all members that live, its own first.
     pub records: Vec<Record>,
     /// The members that are dead and still on the ring.
@@ -476,6 +481,7 @@ mod tests {
             Request::Forward {
                 id: 1,
                 codec: Codec::Text,
+                ack: Ack::Async,
                 commands: vec![
                     KeyCommand::new(key(), Op::Get),
                     KeyCommand::set(key(), Bytes::from_static(b"v")),
@@ -531,6 +537,7 @@ mod tests {
             Response::Welcome(Welcome {
                 identity: identity(),
                 resume_from: 1,
+                wall: Timestamp::from_millis(3),
                 records: vec![record()],
                 departed: vec![Departed { identity: identity(), record: record(), for_ms: 5 }],
             }),
@@ -712,7 +719,7 @@ mod tests {
             let content = Content::Value { bytes, expires_at: Some(Timestamp::from_millis(expiry)) };
             let change = Change { key, version: Version::from_raw(version), content };
             for sent in [
-                Request::Forward { id, codec: Codec::Text, commands: vec![command; 3] },
+                Request::Forward { id, codec: Codec::Text, ack: Ack::Async, commands: vec![command; 3] },
                 Request::Stream { number: id, items: vec![StreamItem::Change(change); 2] },
             ] {
                 let mut input = BytesMut::from(&encode(&sent)[..]);

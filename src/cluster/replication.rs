@@ -87,6 +87,11 @@ impl Outbound {
         self.first + self.kept.len() as u64
     }
 
+    /// The last frame before which all are acknowledged, itself included.
+    pub fn acknowledged_up_to(&self) -> u64 {
+        self.first - 1
+    }
+
     /// Adds a frame of so many items. False: the stream was over its bound, everything is dropped and a new epoch has
     /// begun; the link must be made again so that the receiver learns of it.
     #[must_use]

@@ -378,6 +378,12 @@ impl Serving {
         self.tenure.sweep(now);
     }
 
+    /// The other nodes that would serve a partition if this one were gone, the first one first. All of them
+    /// get its changes.
+    pub fn successors(&self, partition: Partition) -> impl Iterator<Item = NodeId> + Clone + '_ {
+        self.view.successors(partition)
+    }
+
     /// Whether somebody has a lease of the key.
     pub fn is_leased(&self, key: &[u8], now: Timestamp) -> bool {
         self.tenure.is_leased(key, now)

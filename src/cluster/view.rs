@@ -214,12 +214,17 @@ impl View {
 
     /// The live holders of a partition that have all of it by their own word, in the order in which they
     /// would serve it.
-    pub fn complete_copies(&self, partition: Partition) -> impl Iterator<Item = NodeId> + '_ {
+    pub fn complete_copies(&self, partition: Partition) -> impl Iterator<Item = NodeId> + Clone + '_ {
         let is_complete = move |index: &&NodeIndex| {
             let member = &self.members[usize::from(**index)];
             member.is_up() && member.is_current() && member.record.synced.contains(partition)
         };
         self.roles(partition).holders.iter().filter(is_complete).map(|index| self.node(*index))
+    }
+
+    /// The other nodes that would serve a partition if this one were gone, the first one first.
+    pub fn successors(&self, partition: Partition) -> impl Iterator<Item = NodeId> + Clone + '_ {
+        self.complete_copies(partition).filter(|node| *node != self.me)
     }
 
     /// The partitions that a node serves.
@@ -233,6 +238,15 @@ impl View {
         let holds = |roles: &Roles| roles.primary != Some(index) && roles.holders.contains(&index);
         let is_synced = |partition| self.members[usize::from(index)].record.synced.contains(partition);
         Partition::all().filter(|partition| holds(self.roles(*partition)) && is_synced(*partition)).count()
+    }
+
+    /// How many partitions a node should have a copy of and has not got all of yet.
+    pub fn missing_count_of(&self, node: NodeId) -> usize {
+        let is_missing = |partition: &Partition| {
+            self.wanted(*partition).any(|wanted| wanted == node)
+                && self.complete_copies(*partition).all(|complete| complete != node)
+        };
+        Partition::all().filter(is_missing).count()
     }
 
     /// Equal where two nodes agree on all primaries and holders.

@@ -4,6 +4,7 @@
 //! about keys are carried out by the shards of the keys' partitions ([`execute`]); those about
 //! several keys are cut into [`KeyCommand`]s and their replies gathered; the rest is the node's.
 
+mod ack;
 pub mod client;
 mod cluster;
 mod codec;
@@ -29,6 +30,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+pub use ack::Ack;
 pub use cluster::Cluster;
 pub use codec::Codec;
 pub use describe::describe;

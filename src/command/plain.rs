@@ -40,6 +40,14 @@ impl Plain<'_> {
         }
     }
 
+    /// Whether it changes something.
+    pub const fn is_write(&self) -> bool {
+        match self {
+            Plain::Get { .. } => false,
+            Plain::Set { .. } => true,
+        }
+    }
+
     /// The same request free of the bytes that it lies in.
     pub fn to_command(&self) -> KeyCommand {
         match self {

@@ -2,6 +2,7 @@
 
 use bytes::Bytes;
 
+use crate::command::Ack;
 use crate::command::client::Client;
 
 /// About the connection or the node.
@@ -31,6 +32,8 @@ pub enum Server {
         /// In the order asked for.
         known: Vec<bool>,
     },
+    /// When writes of this connection are acknowledged from now on.
+    Ack(Ack),
     /// Whether this node's copies may answer reads of the connection.
     ReadCopies(bool),
     /// About what took long.

@@ -211,6 +211,7 @@ fn is_part(command: &Command) -> bool {
             | Server::ReadCopies(_)
             | Server::SlowLog(_)
             | Server::HotKeys { .. }
+            | Server::Ack(_)
             | Server::Time => true,
             // They would change the protocol within a reply, or give none.
             Server::Hello(_) | Server::Reset | Server::Shutdown => false,

@@ -211,6 +211,8 @@ static TABLE: &[Verb] = &[
         .text("NODES", 0, "the nodes of the cluster and what they hold"),
     row("RING", 1, "readonly", NO_KEY, "0.1.0", "cachegopher", parse::server::ring, "Which partitions are where.")
         .text("RING", 0, "which partitions are where"),
+    row("ACK", 2, "fast", NO_KEY, "0.1.0", "cachegopher", parse::server::ack, "When writes of this connection are acknowledged: ASYNC or REPLICATED.")
+        .text("ACK <mode>", 1, "when writes are acknowledged: async or replicated"),
     row("STATS", 1, "readonly", NO_KEY, "0.1.0", "cachegopher", parse::server::stats, "Figures of the node, a line each.")
         .text("STATS", 0, "figures of this node"),
     row("HOTKEYS", -1, "readonly", NO_KEY, "0.1.0", "cachegopher", parse::server::hotkeys, "The keys that are asked for most, and about how often in a second.")

@@ -2,6 +2,7 @@
 
 use crate::command::Codec;
 use crate::command::Plain;
+use crate::node::acks::Acks;
 use crate::node::buffers;
 use crate::node::context::Context;
 use crate::protocol;
@@ -20,6 +21,7 @@ pub fn run_one(
     now: Moment,
     codec: Codec,
     request: &Plain<'_>,
+    acks: &mut Acks,
     output: &mut Vec<u8>,
 ) -> bool {
     let partition = Partition::of(request.key());
@@ -27,7 +29,11 @@ pub fn run_one(
     let Some(mut shard) = shard.try_hold(context, now) else { return false };
     let Some(hash) = shard.store().map(|store| store.hash(request.key())) else { return false };
     let wall = context.clocks.wall();
-    shard.run_plain((partition, hash), request, wall, |reply| protocol::encode(codec, reply, output))
+    let has_run = shard.run_plain((partition, hash), request, wall, acks, |reply| {
+        protocol::encode(codec, reply, output);
+    });
+    shard.let_go(acks);
+    has_run
 }
 
 /// Has the memory ready that some of these requests need. Returns the hashes of their keys.
@@ -112,7 +118,7 @@ impl<'a> AtOnce<'a> {
     ///
     /// Requests for one partition are all carried out or all not, so that those that are not keep their
     /// order.
-    pub fn run<'r>(&'r self, context: &Context, now: Moment) -> Done<'r> {
+    pub fn run<'r>(&'r self, context: &Context, now: Moment, acks: &mut Acks) -> Done<'r> {
         let requests = &self.requests[..self.len];
         let wall = context.clocks.wall();
         let mut replies = buffers::take_output();
@@ -142,11 +148,12 @@ impl<'a> AtOnce<'a> {
             for (place, hash) in its.iter().zip(hashes) {
                 let (partition, request) = &requests[*place];
                 let start = replies.len();
-                let has_run = shard.run_plain((*partition, hash), request, wall, |reply| {
+                let has_run = shard.run_plain((*partition, hash), request, wall, acks, |reply| {
                     protocol::encode(self.codec, reply, &mut replies);
                 });
                 places[*place] = has_run.then_some((start, replies.len()));
             }
+            shard.let_go(acks);
         }
         Done { requests, places, replies }
     }

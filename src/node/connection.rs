@@ -35,6 +35,7 @@ use crate::command::Reply;
 use crate::command::Verb;
 use crate::command::client;
 use crate::command::server::Server;
+use crate::node::acks::Acks;
 use crate::node::buffers;
 use crate::node::clients::Client;
 use crate::node::connection::batch::Batch;
@@ -84,6 +85,8 @@ pub struct Connection {
     resp: RespDecoder,
     input: BytesMut,
     output: Vec<u8>,
+    /// What the writes among the replies in the output wait for.
+    acks: Acks,
 }
 
 impl Connection {
@@ -97,6 +100,7 @@ impl Connection {
             resp: RespDecoder::new(RespLimits::for_entries_of(limits.entry_bytes_max)),
             input: BytesMut::new(),
             output: Vec::new(),
+            acks: Acks::new(context.settings.ack),
             context,
             socket,
         }
@@ -373,7 +377,10 @@ impl Connection {
     async fn answer_items(&mut self, codec: Codec, items: Vec<Item>, commands: Vec<KeyCommand>) {
         let routed = match commands.is_empty() {
             true => Vec::new(),
-            false => redirect::run(&self.context, self.session.access(), codec, commands).await,
+            false => {
+                let acks = (codec, &mut self.acks);
+                redirect::run(&self.context, self.session.access(), acks, commands).await
+            }
         };
         let mut routed = &routed[..];
         let mut take = |count: usize| {
@@ -400,6 +407,10 @@ impl Connection {
     }
 
     async fn write(&mut self) -> io::Result<()> {
+        if !self.acks.is_empty() {
+            // On the heap, as above.
+            Box::pin(self.acks.reached(&self.context)).await;
+        }
         if self.output.is_empty() {
             return Ok(());
         }

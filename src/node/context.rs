@@ -26,6 +26,7 @@ use crate::node::info::Baseline;
 use crate::node::journal::Journal;
 use crate::node::latency::Counting;
 use crate::node::latency::Latencies;
+use crate::node::pace::Pace;
 use crate::node::peers::Peers;
 use crate::node::placement;
 use crate::node::settings::Settings;
@@ -106,6 +107,12 @@ pub struct Counters {
     pub pulls_answering: AtomicUsize,
     /// Whether this node lacks something that others have, as far as it knows.
     pub healing: AtomicBool,
+    /// Writes that a replica had before they were acknowledged.
+    pub replicated: AtomicU64,
+    /// Writes that it should have had, and had not.
+    pub unreplicated: AtomicU64,
+    /// When that was logged last, in microseconds of the node's clock.
+    pub unreplicated_logged: AtomicU64,
     /// Shards started again after a failure.
     pub shards_restarted: AtomicU64,
 }
@@ -164,6 +171,8 @@ pub struct Context {
     pub hang_up: watch::Sender<HangUp>,
     /// The latest version that this node knows of anybody to have given.
     pub latest: AtomicU64,
+    /// The pace of transfers from this node.
+    pub pace: Pace,
     /// Nodes that are no members any more.
     pub removals: RwLock<Removals>,
     /// Why the node is to end, once it is.
@@ -177,6 +186,8 @@ pub struct Context {
 pub enum Ending {
     /// It has left the cluster for good: it only has to say good-bye.
     Left,
+    /// All nodes that it could join through have clocks that are too far from its own.
+    ClockOff,
     /// The others have removed it: it has nobody to hand anything to.
     Removed,
 }

@@ -10,6 +10,7 @@ use crate::command::KeyCommand;
 use crate::command::Many;
 use crate::command::Refusal;
 use crate::command::Reply;
+use crate::node::acks::Acks;
 use crate::node::context::Context;
 use crate::node::redirect;
 use crate::node::redirect::Access;
@@ -56,14 +57,20 @@ pub fn gather(codec: Codec, how: Gather, replies: &[Bytes], out: &mut Vec<u8>) {
 }
 
 /// Carries out a command of any number of parts, some of them at a time, in order.
-pub async fn run(context: &Arc<Context>, access: Access, codec: Codec, many: Many, out: &mut Vec<u8>) {
+pub async fn run(
+    context: &Arc<Context>,
+    access: Access,
+    (codec, acks): (Codec, &mut Acks),
+    many: Many,
+    out: &mut Vec<u8>,
+) {
     let how = many.gather();
     let mut replies = Vec::with_capacity(many.len());
     let mut reply_bytes = 0;
     let mut rest = many.parts();
     while !rest.is_empty() {
         let later = rest.split_off(piece_len(&rest));
-        let piece = redirect::run(context, access, codec, rest).await;
+        let piece = redirect::run(context, access, (codec, acks), rest).await;
         reply_bytes += piece.iter().map(Bytes::len).sum::<usize>();
         replies.extend(piece);
         if reply_bytes > REPLY_BYTES_MAX {
@@ -77,7 +84,12 @@ pub async fn run(context: &Arc<Context>, access: Access, codec: Codec, many: Man
 
 /// Carries out commands, some of them at a time, in order. Where the replies get too long, the rest is
 /// refused.
-pub async fn run_all(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>) -> Vec<Bytes> {
+pub async fn run_all(
+    context: &Arc<Context>,
+    codec: Codec,
+    acks: &mut Acks,
+    commands: Vec<KeyCommand>,
+) -> Vec<Bytes> {
     let mut replies = Vec::with_capacity(commands.len());
     let (mut reply_bytes, mut rest) = (0, commands);
     while !rest.is_empty() {
@@ -92,7 +104,7 @@ pub async fn run_all(context: &Arc<Context>, codec: Codec, commands: Vec<KeyComm
             return replies;
         }
         let later = rest.split_off(piece_len(&rest));
-        let piece = router::run(context, codec, rest).await;
+        let piece = router::run(context, codec, acks, rest).await;
         reply_bytes += piece.iter().map(Bytes::len).sum::<usize>();
         replies.extend(piece);
         rest = later;

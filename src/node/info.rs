@@ -274,6 +274,9 @@ fn replication(context: &Context) -> Section {
         field("repl_backlog_size", 0),
         field("repl_backlog_first_byte_offset", 0),
         field("repl_backlog_histlen", 0),
+        field("ack", context.settings.ack.name()),
+        field("writes_replicated", context.counters.replicated.load(Ordering::Relaxed)),
+        field("writes_unreplicated", context.counters.unreplicated.load(Ordering::Relaxed)),
     ];
     ("Replication", fields)
 }

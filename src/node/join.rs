@@ -8,11 +8,14 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 use tracing::debug;
+use tracing::error;
 use tracing::info;
 use tracing::warn;
 
+use crate::cluster::skew;
 use crate::cluster::view::Liveness;
 use crate::node::context::Context;
+use crate::node::context::Ending;
 use crate::node::gossip;
 use crate::node::link;
 use crate::node::link::PeerError;
@@ -36,10 +39,11 @@ pub async fn run(context: Arc<Context>) {
     if has_given_up {
         context.placement.cast(placement::Message::GaveUpJoining);
     }
+    let mut is_clock_off = false;
     let mut looked_up_at = Instant::now();
     loop {
         if is_alone(&context) {
-            ask_all(&context).await;
+            is_clock_off |= ask_all(&context).await;
         }
         if looked_up_at.elapsed() >= LOOK_UP_PERIOD {
             look_up_dead(&context).await;
@@ -47,6 +51,11 @@ pub async fn run(context: Arc<Context>) {
         }
         if !has_given_up && Instant::now() >= deadline {
             has_given_up = true;
+            if is_alone(&context) && is_clock_off {
+                error!("no seed has a clock near this node's");
+                context.end(Ending::ClockOff);
+                return;
+            }
             if is_alone(&context) {
                 warn!(waited_ms = settings.join_wait_max.as_millis(), "no seed answers, starting alone");
             }
@@ -61,7 +70,9 @@ fn is_alone(context: &Context) -> bool {
     !view.members().iter().any(|m| m.identity.node != view.me() && m.liveness != Liveness::Dead)
 }
 
-async fn ask_all(context: &Arc<Context>) {
+/// Whether a seed has a clock that is too far from ours.
+async fn ask_all(context: &Arc<Context>) -> bool {
+    let mut is_clock_off = false;
     for seed in &context.settings.join {
         // Each time anew: a name may lead elsewhere by now, and to several nodes.
         let addresses: Vec<SocketAddr> = match net::lookup_host(seed).await {
@@ -76,11 +87,16 @@ async fn ask_all(context: &Arc<Context>) {
                 removal::heed(context, &error);
                 match error {
                     PeerError::Refused(refusal) => warn!(seed, %address, %refusal, "seed refused"),
+                    PeerError::ClockOff(_) => {
+                        warn!(seed, %address, %error, "seed not joined");
+                        is_clock_off = true;
+                    }
                     error => debug!(seed, %address, %error, "seed does not answer"),
                 }
             }
         }
     }
+    is_clock_off
 }
 
 /// Asks dead members at the addresses that their names lead to now, if these are other ones.
@@ -106,7 +122,12 @@ async fn ask(context: &Arc<Context>, address: SocketAddr) -> Result<(), PeerErro
     if context.addresses.get().is_some_and(|own| own.peer == address) {
         return Ok(());
     }
+    let sent = context.clocks.wall();
     let linked = link::dial(address, hello(context, None)).await?;
+    let ahead_ms = skew::certain_skew(sent, context.clocks.wall(), linked.welcome.wall);
+    if skew::is_too_far(ahead_ms) {
+        return Err(PeerError::ClockOff(-ahead_ms));
+    }
     info!(seed = %linked.welcome.identity, "joining through seed");
     placement::be_introduced(context, (linked.welcome.records, linked.welcome.departed));
     context.gossip.cast(gossip::Message::Announce(linked.welcome.identity));

@@ -19,6 +19,7 @@ use crate::cluster::peer::Response;
 use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::command::Reply;
+use crate::node::acks::Acks;
 use crate::node::context::Context;
 use crate::node::router;
 use crate::node::shard;
@@ -98,7 +99,13 @@ impl Drop for Waiting<'_> {
 }
 
 /// Asks for a key until it is not busy or the wait is over, and returns the encoded reply.
-pub async fn get(context: &Arc<Context>, codec: Codec, command: KeyCommand, wait: Duration) -> Bytes {
+pub async fn get(
+    context: &Arc<Context>,
+    codec: Codec,
+    acks: &mut Acks,
+    command: KeyCommand,
+    wait: Duration,
+) -> Bytes {
     let deadline = Instant::now() + wait.min(WAIT_MAX);
     let mut busy = Vec::new();
     protocol::encode(codec, &Reply::Line(vec![Reply::Word("BUSY")]), &mut busy);
@@ -106,7 +113,7 @@ pub async fn get(context: &Arc<Context>, codec: Codec, command: KeyCommand, wait
     let mut waiting = None;
     loop {
         let asked_at = Instant::now();
-        let reply = router::run(context, codec, vec![command.clone()]).await.pop().unwrap_or_default();
+        let reply = router::run(context, codec, acks, vec![command.clone()]).await.pop().unwrap_or_default();
         if reply != busy || Instant::now() >= deadline {
             return reply;
         }

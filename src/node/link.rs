@@ -30,6 +30,7 @@ use crate::cluster::peer::LinkRefusal;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::peer::Welcome;
+use crate::cluster::skew::SKEW_MAX_MS;
 use crate::node::net;
 use crate::node::net::OwnedReadHalf;
 use crate::node::net::OwnedWriteHalf;
@@ -60,6 +61,9 @@ pub enum PeerError {
     /// The node there does not want the link.
     #[error("{0}")]
     Refused(#[from] LinkRefusal),
+    /// This node's clock is too far from the one there. Nothing was begun.
+    #[error("this node's clock is {0} ms ahead of the clock there, which must be within {SKEW_MAX_MS} ms")]
+    ClockOff(i64),
     /// The other side closed the connection.
     #[error("closed by the peer")]
     Closed,
@@ -78,7 +82,11 @@ impl PeerError {
             PeerError::Refused(
                 LinkRefusal::OtherVersion { .. } | LinkRefusal::SameName | LinkRefusal::Removed,
             ) => false,
-            PeerError::TimedOut(_) | PeerError::Frame(_) | PeerError::Closed | PeerError::Unexpected => false,
+            PeerError::TimedOut(_)
+            | PeerError::Frame(_)
+            | PeerError::ClockOff(_)
+            | PeerError::Closed
+            | PeerError::Unexpected => false,
         }
     }
 }

@@ -16,6 +16,7 @@
 //! Without placement or membership a node would be a danger to the others, so it ends, and the others
 //! replace it. The listeners only hold a task that accepts; they too are started again.
 
+mod acks;
 mod admin;
 mod at_once;
 mod attention;
@@ -42,6 +43,7 @@ mod link;
 mod listener;
 mod net;
 mod output_limits;
+mod pace;
 mod peers;
 mod placement;
 mod process;
@@ -96,6 +98,7 @@ use crate::node::context::Door;
 pub use crate::node::context::Ending;
 use crate::node::context::HangUp;
 use crate::node::listener::Port;
+use crate::node::pace::Pace;
 use crate::node::peers::Peers;
 use crate::node::settings::Settings;
 use crate::node::shard_door::ShardDoor;
@@ -219,6 +222,7 @@ impl Node {
             shutdown: Default::default(),
             hang_up: watch::Sender::new(HangUp::default()),
             latest: Default::default(),
+            pace: Pace::new(settings.transfer_bytes_per_second),
             removals: Default::default(),
             ending: Default::default(),
             addresses: OnceLock::from(Addresses { client, redirect, peer: peer_addr }),

@@ -8,10 +8,12 @@ use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::RwLock;
 use std::sync::atomic::AtomicBool;
+use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 
+use tokio::sync::oneshot;
 use tokio::sync::watch;
 
 use crate::cluster::membership::Identity;
@@ -34,6 +36,9 @@ const PULL_BYTES_MAX: usize = if cfg!(feature = "sim") { 1024 } else { 4 * 1024 
 /// What an item weighs beyond its key and value.
 const ITEM_BYTES: usize = 64;
 
+/// Answered when what was streamed before it is applied; dropped if that may never be known.
+pub type Mark = oneshot::Sender<()>;
+
 /// Another node.
 #[derive(Debug)]
 pub struct Peer {
@@ -54,6 +59,8 @@ pub struct Peer {
     heard: AtomicU64,
     /// When our link to it was lost, if there was none since.
     lost: Mutex<Option<Moment>>,
+    /// How far its clock was ahead of ours when we linked to it last, in milliseconds.
+    clock_ahead_ms: AtomicI64,
     /// How many links it has made to us.
     links_made: watch::Sender<u64>,
 }
@@ -79,6 +86,7 @@ impl Peer {
             is_overflowing: AtomicBool::new(false),
             heard: AtomicU64::new(0),
             lost: Mutex::default(),
+            clock_ahead_ms: AtomicI64::new(0),
             links_made: watch::Sender::new(0),
         }
     }
@@ -122,14 +130,15 @@ impl Peer {
         self.source.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Adds items to our stream to it, unless too much waits already: then the stream breaks.
-    pub fn stream(&self, items: Vec<StreamItem>) {
+    /// Adds items to our stream to it, unless too much waits already: then the stream breaks. The mark is
+    /// answered when all of them are applied there, and dropped if that may never be known.
+    pub fn stream(&self, items: Vec<StreamItem>, mark: Option<Mark>) {
         // Nobody to send it to yet: a stream that begins later is a gap for the peer, which pulls.
         let Some(sender) = self.sender.actor() else { return };
         let bytes = items.iter().map(item_bytes).sum();
         let before = self.mailbox_bytes.fetch_add(bytes, Ordering::AcqRel);
         if before + bytes <= QUEUE_BYTES_MAX {
-            if sender.cast(replication_sender::Message::Items { items, bytes }).is_err() {
+            if sender.cast(replication_sender::Message::Items { items, bytes, mark }).is_err() {
                 self.leave_mailbox(bytes);
             }
             return;
@@ -192,6 +201,16 @@ impl Peer {
         *self.lost.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// How far its clock is ahead of ours, now that we have linked to it.
+    pub fn clock_is_ahead(&self, millis: i64) {
+        self.clock_ahead_ms.store(millis, Ordering::Relaxed);
+    }
+
+    /// How far its clock was ahead of ours when we linked to it last, in milliseconds.
+    pub fn clock_ahead_ms(&self) -> i64 {
+        self.clock_ahead_ms.load(Ordering::Relaxed)
+    }
+
     /// Something came from it.
     pub fn hear(&self, now: Moment) {
         self.heard.fetch_max(now.as_micros(), Ordering::AcqRel);
@@ -239,6 +258,11 @@ impl Peers {
 
     /// Adds items to our streams to other nodes.
     pub fn stream(&self, out: Outgoing) {
+        self.stream_marked(out, Vec::new());
+    }
+
+    /// As [`Peers::stream`], with a mark behind them for some nodes.
+    pub fn stream_marked(&self, out: Outgoing, marks: Vec<(NodeId, Mark)>) {
         let mut by_node: Vec<(NodeId, Vec<StreamItem>)> = Vec::new();
         for (node, item) in out {
             match by_node.iter_mut().find(|(known, _)| *known == node) {
@@ -246,9 +270,13 @@ impl Peers {
                 None => by_node.push((node, vec![item])),
             }
         }
+        let mut marks = marks;
         for (node, items) in by_node {
-            self.meet(node).stream(items);
+            let mark = marks.iter().position(|(marked, _)| *marked == node);
+            self.meet(node).stream(items, mark.map(|place| marks.swap_remove(place).1));
         }
+        // Behind what they have got already.
+        marks.into_iter().for_each(|(node, mark)| self.meet(node).stream(Vec::new(), Some(mark)));
     }
 
     /// Whether a node that pulls can take more.
@@ -273,7 +301,7 @@ mod tests {
         let peers = Peers::default();
         let peer = peers.meet(NodeId::from_raw(1));
         let partition = Partition::new(0).unwrap();
-        peer.stream(vec![StreamItem::Flushed { partition, version: Version::ZERO }]);
+        peer.stream(vec![StreamItem::Flushed { partition, version: Version::ZERO }], None);
         assert_eq!(peer.waiting_bytes(), 0);
     }
 }

@@ -17,6 +17,7 @@ use crate::command::Invalid;
 use crate::command::KeyCommand;
 use crate::command::Refusal;
 use crate::command::Verb;
+use crate::node::acks::Acks;
 use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::router;
@@ -89,7 +90,7 @@ pub fn one_slot(requests: &[impl AsRef<[Bytes]>]) -> Result<Option<Slot>, Refusa
 pub async fn run(
     context: &Arc<Context>,
     access: Access,
-    codec: Codec,
+    (codec, acks): (Codec, &mut Acks),
     commands: Vec<KeyCommand>,
 ) -> Vec<Bytes> {
     let commands = match access.keeps_places {
@@ -100,7 +101,7 @@ pub async fn run(
     let is_served_here = |command: &KeyCommand| view.is_primary(Partition::of(&command.key.0));
     let is_plain = access.scope == Scope::Cluster && !access.may_read_copies;
     if is_plain || commands.iter().all(is_served_here) {
-        return router::run(context, codec, commands).await;
+        return router::run(context, codec, acks, commands).await;
     }
     let mut replies = vec![Bytes::new(); commands.len()];
     let mut pending: Vec<(usize, KeyCommand)> = commands.into_iter().enumerate().collect();
@@ -118,7 +119,7 @@ pub async fn run(
     }
     let (places, commands): (Vec<usize>, Vec<KeyCommand>) = pending.into_iter().unzip();
     if !commands.is_empty() {
-        let routed = router::run(context, codec, commands).await;
+        let routed = router::run(context, codec, acks, commands).await;
         places.into_iter().zip(routed).for_each(|(place, reply)| replies[place] = reply);
     }
     replies

@@ -27,6 +27,7 @@ use crate::cluster::planted::Bug;
 use crate::cluster::replication::Arrival;
 use crate::command::Codec;
 use crate::command::KeyCommand;
+use crate::node::acks::Acks;
 use crate::node::cluster_wide;
 use crate::node::cluster_wide::Size;
 use crate::node::context::Context;
@@ -196,10 +197,14 @@ pub async fn serve(
                     return PeerError::Closed;
                 }
             }
-            Request::Forward { id, codec, commands } => {
-                if let Some(response) = forward_at_once(&context, id, codec, &commands) {
+            Request::Forward { id, codec, ack, commands } => {
+                let mut acks = Acks::new(ack);
+                let answered = forward_at_once(&context, id, codec, &mut acks, &commands);
+                if let Some(response) = &answered
+                    && acks.is_empty()
+                {
                     // A peer that reads no answers is not read from either.
-                    if replies.send(peer::encode(&response)).await.is_err() {
+                    if replies.send(peer::encode(response)).await.is_err() {
                         return PeerError::Closed;
                     }
                     continue;
@@ -209,7 +214,11 @@ pub async fn serve(
                 };
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {
-                    let response = forward(&context, id, codec, commands).await;
+                    let response = match answered {
+                        Some(response) => response,
+                        None => forward(&context, id, codec, &mut acks, commands).await,
+                    };
+                    acks.reached(&context).await;
                     // Whoever asked sees its link lost if this one is.
                     let _ = replies.send(peer::encode(&response)).await;
                     drop(permit);
@@ -295,22 +304,34 @@ pub async fn serve(
 }
 
 /// The answer to commands that are all for one shard, if that is free. It needs no task of its own.
-fn forward_at_once(context: &Context, id: u64, codec: Codec, commands: &[KeyCommand]) -> Option<Response> {
+fn forward_at_once(
+    context: &Context,
+    id: u64,
+    codec: Codec,
+    acks: &mut Acks,
+    commands: &[KeyCommand],
+) -> Option<Response> {
     let mut shards = commands.iter().map(|command| context.shard_of(Partition::of(&command.key.0)));
     let number = shards.next()?;
     if !shards.all(|other| other == number) {
         return None;
     }
     let mut shard = context.shards[number].try_hold(context, context.clocks.now())?;
-    let (outcomes, replies) = shard.run_all(codec, commands, false)?;
-    drop(shard);
+    let (outcomes, replies) = shard.run_all(codec, commands, false, acks)?;
+    shard.let_go(acks);
     let latest = Version::from_raw(context.latest.load(Ordering::Acquire));
     Some(Response::Forwarded { id, outcomes, replies: Blob(replies.into()), latest })
 }
 
-async fn forward(context: &Arc<Context>, id: u64, codec: Codec, commands: Vec<KeyCommand>) -> Response {
+async fn forward(
+    context: &Arc<Context>,
+    id: u64,
+    codec: Codec,
+    acks: &mut Acks,
+    commands: Vec<KeyCommand>,
+) -> Response {
     let count = commands.len();
-    let answers = router::run_here(context, codec, commands).await;
+    let answers = router::run_here(context, codec, acks, commands).await;
     let mut outcomes = Vec::with_capacity(count);
     let mut replies = Vec::new();
     for answer in answers {

@@ -3,6 +3,7 @@
 //! A lost link is dialled again at once. A second refusal in a row proves that the process is gone:
 //! membership is told, which is far quicker than waiting for its probes.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,6 +26,7 @@ use crate::cluster::peer::StreamItem;
 use crate::cluster::peer::Welcome;
 use crate::cluster::replication::Outbound;
 use crate::cluster::replication::StreamStart;
+use crate::cluster::skew;
 use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::context::Counters;
@@ -32,11 +34,13 @@ use crate::node::gossip;
 use crate::node::link;
 use crate::node::link::LinkHandle;
 use crate::node::link::PeerError;
+use crate::node::peers::Mark;
 use crate::node::peers::Peer;
 use crate::node::peers::QUEUE_BYTES_MAX;
 use crate::node::placement;
 use crate::node::removal;
 use crate::node::shard;
+use crate::time::Timestamp;
 
 /// Bytes of the stream that are under way without having been acknowledged.
 const SENT_BYTES_MAX: usize = if cfg!(feature = "sim") { 2 * 1024 } else { 2 * 1024 * 1024 };
@@ -59,6 +63,8 @@ pub enum Message {
         items: Vec<StreamItem>,
         /// What they weigh in the mailbox.
         bytes: usize,
+        /// Behind them.
+        mark: Option<Mark>,
     },
     /// More came than may wait: the stream breaks here.
     Overflowed,
@@ -97,6 +103,8 @@ pub struct State {
     /// Counts the diallers: one that was stopped may still have something in the mailbox.
     dialler_number: u64,
     is_waiting_for_room: bool,
+    /// Who waits until a frame is applied, in the order of the frames.
+    marks: VecDeque<(u64, Mark)>,
 }
 
 impl Actor for ReplicationSender {
@@ -111,8 +119,14 @@ impl Actor for ReplicationSender {
         self.peer.sender.lead_to(myself.clone());
         let node = self.peer.node;
         self.context.to_all_shards(|| shard::Message::StreamBroken(node));
-        let mut state =
-            State { outbound, link: None, dialler: None, dialler_number: 0, is_waiting_for_room: false };
+        let mut state = State {
+            outbound,
+            link: None,
+            dialler: None,
+            dialler_number: 0,
+            is_waiting_for_room: false,
+            marks: VecDeque::new(),
+        };
         if let Some(identity) = self.peer.identity() {
             self.dial(&myself, identity, &mut state);
         }
@@ -126,8 +140,13 @@ impl Actor for ReplicationSender {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Items { items, bytes } => {
-                self.push(items, state);
+            Message::Items { items, bytes, mark } => {
+                if self.push(items, state)
+                    && let Some(mark) = mark
+                {
+                    state.marks.push_back((state.outbound.next_number() - 1, mark));
+                    reach_marks(state);
+                }
                 self.peer.taken(bytes, state.outbound.lag());
             }
             Message::Overflowed => {
@@ -152,7 +171,10 @@ impl Actor for ReplicationSender {
             Message::Dialling(..) | Message::LinkDown(_) => {}
             Message::LinkUp(_, link, _) => link.close(),
             Message::SendOn => state.is_waiting_for_room = false,
-            Message::Applied(number) => state.outbound.acknowledged(number),
+            Message::Applied(number) => {
+                state.outbound.acknowledged(number);
+                reach_marks(state);
+            }
         }
         self.send_on(&myself, state);
         self.peer.taken(0, state.outbound.lag());
@@ -167,10 +189,11 @@ impl Actor for ReplicationSender {
 }
 
 impl ReplicationSender {
-    /// Frames of a bounded size each. A dead peer gets nothing: it pulls when it is back.
-    fn push(&self, items: Vec<StreamItem>, state: &mut State) {
+    /// Frames of a bounded size each. A dead peer gets nothing: it pulls when it is back. Whether they are
+    /// in the stream.
+    fn push(&self, items: Vec<StreamItem>, state: &mut State) -> bool {
         if state.dialler.is_none() {
-            return;
+            return false;
         }
         let mut rest = items.into_iter().peekable();
         while rest.peek().is_some() {
@@ -184,9 +207,10 @@ impl ReplicationSender {
             let frame: Bytes = peer::encode(&Request::Stream { number, items: frame });
             if !state.outbound.push(frame, count, now) {
                 self.break_stream(state);
-                return;
+                return false;
             }
         }
+        true
     }
 
     fn break_stream(&self, state: &mut State) {
@@ -207,6 +231,8 @@ impl ReplicationSender {
     /// sees the gap and asks again. (A link that is only lost ends nothing: its stream is resumed.)
     fn reset(&self, state: &mut State) {
         state.outbound.reset();
+        // Nobody will ever say that what they wait for is applied.
+        state.marks.clear();
         self.close_link(state);
         self.stop_dialling(state);
         let node = self.peer.node;
@@ -215,6 +241,7 @@ impl ReplicationSender {
 
     fn link_up(&self, link: Arc<LinkHandle>, welcome: Welcome, state: &mut State) {
         state.outbound.resume(welcome.resume_from);
+        reach_marks(state);
         self.peer.set_link(Some(Arc::clone(&link)));
         self.peer.is_found();
         removal::tell_one(&self.context, Arc::clone(&link));
@@ -266,6 +293,16 @@ impl ReplicationSender {
     }
 }
 
+/// Answers the marks behind what is applied.
+fn reach_marks(state: &mut State) {
+    let applied = state.outbound.acknowledged_up_to();
+    while state.marks.front().is_some_and(|(number, _)| *number <= applied) {
+        let Some((_, mark)) = state.marks.pop_front() else { return };
+        // Whoever waited may have given up.
+        let _ = mark.send(());
+    }
+}
+
 /// Keeps a link to one life of a peer.
 struct Dialler {
     context: Arc<Context>,
@@ -304,13 +341,23 @@ impl Dialler {
         }
     }
 
+    fn compare_clocks(&self, sent: Timestamp, theirs: Timestamp) {
+        let ahead_ms = skew::certain_skew(sent, self.context.clocks.wall(), theirs);
+        self.peer.clock_is_ahead(ahead_ms);
+        if skew::is_worth_a_warning(ahead_ms) {
+            warn!(peer = %self.identity, ahead_ms, "clocks differ: later writes may lose against earlier ones");
+        }
+    }
+
     /// One link from dialling to its loss. An error: there was none.
     async fn link_once(&self, sender: &ActorRef<Message>) -> Result<PeerError, PeerError> {
         let (reply, start) = tokio::sync::oneshot::channel();
         sender.cast(Message::Dialling(self.number, reply)).map_err(|_| PeerError::Closed)?;
         let start = start.await.map_err(|_| PeerError::Closed)?;
         let hello = hello(&self.context, Some((self.peer.node, start)));
+        let sent = self.context.clocks.wall();
         let linked = link::dial(self.identity.addr, hello).await?;
+        self.compare_clocks(sent, linked.welcome.wall);
         let identity = linked.welcome.identity;
         if identity.generation > self.identity.generation {
             // The process that we knew has been replaced.

@@ -39,13 +39,14 @@ fn node(view: &View, member: &Member) -> String {
     let is_up = member.liveness != Liveness::Dead;
     let primaries = view.primaries_of(member.identity.node).len();
     format!(
-        "{} {state} client={} peer={} id={} generation={} primaries={primaries} replicas={} view={:08x}{}",
+        "{} {state} client={} peer={} id={} generation={} primaries={primaries} replicas={} missing={} view={:08x}{}",
         record.name,
         record.client_address(),
         member.identity.addr,
         member.identity.node,
         member.identity.generation,
         if is_up { view.replica_count_of(member.identity.node) } else { 0 },
+        view.missing_count_of(member.identity.node),
         view.fingerprint(),
         if member.identity.node == view.me() { " me" } else { "" },
     )
@@ -116,6 +117,7 @@ fn own_lines(context: &Context) -> Vec<String> {
     let lags: Vec<Lag> = peers.iter().map(|peer| peer.lag()).collect();
     let oldest = lags.iter().filter_map(|lag| lag.since).min();
     let waiting_ms = oldest.map_or(0, |since| context.clocks.now().since(since).as_millis());
+    let skew = peers.iter().map(|peer| peer.clock_ahead_ms().unsigned_abs()).max().unwrap_or(0);
     let orphans = Partition::all().filter(|partition| view.primary(*partition).is_none()).count();
     let load = |counter: &std::sync::atomic::AtomicU64| counter.load(Ordering::Relaxed);
     vec![
@@ -131,7 +133,10 @@ fn own_lines(context: &Context) -> Vec<String> {
         line("members_alive", alive),
         line("partitions_primary", view.primaries_of(view.me()).len()),
         line("partitions_replica", view.replica_count_of(view.me())),
+        line("partitions_missing", view.missing_count_of(view.me())),
         line("partitions_without_primary", orphans),
+        line("pulls_answering", counters.pulls_answering.load(Ordering::Relaxed)),
+        line("transferred_bytes", context.pace.sent()),
         line("promotions", load(&counters.promotions)),
         line("partitions_lost", load(&counters.partitions_lost)),
         line("partitions_synced", load(&counters.partitions_synced)),
@@ -150,6 +155,10 @@ fn own_lines(context: &Context) -> Vec<String> {
         line("replication_waiting_entries", lags.iter().map(|lag| lag.items).sum::<usize>()),
         line("replication_waiting_ms", waiting_ms),
         line("streams_dropped", load(&counters.streams_dropped)),
+        line("ack", context.settings.ack.name()),
+        line("writes_replicated", load(&counters.replicated)),
+        line("writes_unreplicated", load(&counters.unreplicated)),
+        line("clock_skew_ms_max", skew),
         line("shards", context.shards.len()),
         line("shards_restarted", load(&counters.shards_restarted)),
         line("stalls", load(&counters.stalls)),

@@ -21,9 +21,11 @@ use crate::cluster::peer::Outcome;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::view::View;
+use crate::command::Ack;
 use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::command::Refusal;
+use crate::node::acks::Acks;
 use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::shard;
@@ -62,8 +64,14 @@ enum Place {
     Nowhere,
 }
 
-/// Carries out commands and returns the encoded replies in their order.
-pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>) -> Vec<Bytes> {
+/// Carries out commands and returns the encoded replies in their order. What the writes have to wait for is
+/// left to the caller.
+pub async fn run(
+    context: &Arc<Context>,
+    codec: Codec,
+    acks: &mut Acks,
+    commands: Vec<KeyCommand>,
+) -> Vec<Bytes> {
     let mut replies = vec![Bytes::new(); commands.len()];
     let mut pending: Vec<Placed> = commands.into_iter().enumerate().collect();
     let mut wait: Option<Wait> = None;
@@ -74,7 +82,7 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>
         let view = Arc::clone(&views.borrow_and_update());
         let deadline =
             wait.as_ref().map_or_else(|| Instant::now() + context.settings.failover_wait_max, |w| w.deadline);
-        pending = attempt(context, codec, &view, pending, (sent_at, deadline), &mut replies).await;
+        pending = attempt(context, (codec, acks), &view, pending, (sent_at, deadline), &mut replies).await;
         if pending.is_empty() {
             return replies;
         }
@@ -109,9 +117,14 @@ pub async fn run(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>
 }
 
 /// Carries out commands on the shards of this node alone; none: not served here.
-pub async fn run_here(context: &Arc<Context>, codec: Codec, commands: Vec<KeyCommand>) -> Vec<Option<Bytes>> {
+pub async fn run_here(
+    context: &Arc<Context>,
+    codec: Codec,
+    acks: &mut Acks,
+    commands: Vec<KeyCommand>,
+) -> Vec<Option<Bytes>> {
     let of = |command: &KeyCommand| Place::Shard(context.shard_of(Partition::of(&command.key.0)));
-    run_at(context, codec, commands, of).await
+    run_at(context, codec, acks, commands, of).await
 }
 
 /// As [`run_here`], and copies that this node does not serve may answer what changes nothing.
@@ -121,18 +134,20 @@ pub async fn run_on_copies(
     commands: Vec<KeyCommand>,
 ) -> Vec<Option<Bytes>> {
     let of = |command: &KeyCommand| Place::Copy(context.shard_of(Partition::of(&command.key.0)));
-    run_at(context, codec, commands, of).await
+    run_at(context, codec, &mut Acks::default(), commands, of).await
 }
 
 async fn run_at(
     context: &Arc<Context>,
     codec: Codec,
+    acks: &mut Acks,
     commands: Vec<KeyCommand>,
     of: impl Fn(&KeyCommand) -> Place,
 ) -> Vec<Option<Bytes>> {
     let mut replies = vec![None; commands.len()];
     let placed = commands.into_iter().enumerate();
-    for (places, answers) in join(start(context, codec, group(placed, of))).await {
+    let groups = start(context, codec, acks, group(placed, of));
+    for (places, answers) in join(groups, acks).await {
         for (place, answer) in places.into_iter().zip(answers) {
             replies[place] = match answer {
                 Answer::Reply(reply) => Some(reply),
@@ -172,7 +187,7 @@ impl Drop for Wait {
 /// again, in order.
 async fn attempt(
     context: &Arc<Context>,
-    codec: Codec,
+    (codec, acks): (Codec, &mut Acks),
     view: &View,
     pending: Vec<Placed>,
     (sent_at, deadline): (Version, Instant),
@@ -187,8 +202,8 @@ async fn attempt(
         }
     };
     let mut again = Vec::new();
-    let groups = start(context, codec, group(pending.into_iter(), of));
-    for (places, answers) in join_until(groups, deadline).await {
+    let groups = start(context, codec, acks, group(pending.into_iter(), of));
+    for (places, answers) in join_until(groups, acks, deadline).await {
         for (place, answer) in places.into_iter().zip(answers) {
             match answer {
                 Answer::Reply(reply) => replies[place] = reply,
@@ -248,33 +263,35 @@ enum Sent {
 fn start(
     context: &Arc<Context>,
     codec: Codec,
+    acks: &mut Acks,
     groups: Vec<(Place, Vec<usize>, Vec<KeyCommand>)>,
 ) -> Vec<(Vec<usize>, Sent)> {
     let is_alone = groups.len() == 1;
-    let start_one = |to, commands: Vec<KeyCommand>| match to {
+    let ack = acks.mode();
+    let mut start_one = |to, commands: Vec<KeyCommand>| match to {
         Place::Shard(number) | Place::Copy(number) => {
             let may_read_copies = matches!(to, Place::Copy(_));
-            let mut held = context.shards[number].try_hold(context, context.clocks.now());
-            if let Some((outcomes, bytes)) =
-                held.as_mut().and_then(|held| held.run_all(codec, &commands, may_read_copies))
+            let held = context.shards[number].try_hold(context, context.clocks.now());
+            if let Some(mut held) = held
+                && let Some((outcomes, bytes)) = held.run_all(codec, &commands, may_read_copies, acks)
             {
-                drop(held);
+                held.let_go(acks);
                 return Sent::Done(split(outcomes, &bytes.into(), commands));
             }
-            drop(held);
             let (reply, replies) = oneshot::channel();
             let kept = commands.clone();
             context.shards[number].cast(shard::Message::Run(Batch {
                 codec,
                 commands,
                 may_read_copies,
+                ack,
                 reply,
             }));
             Sent::Shard(replies, kept)
         }
         Place::Node(node) => {
             let kept = commands.clone();
-            let forwarding = forward(Arc::clone(context), node, codec, commands);
+            let forwarding = forward(Arc::clone(context), node, (codec, ack), commands);
             match is_alone {
                 true => Sent::OnlyNode(Box::pin(forwarding), kept),
                 false => Sent::Node(tokio::spawn(forwarding), kept),
@@ -285,16 +302,20 @@ fn start(
     groups.into_iter().map(|(to, places, commands)| (places, start_one(to, commands))).collect()
 }
 
-async fn join(groups: Vec<(Vec<usize>, Sent)>) -> Vec<(Vec<usize>, Vec<Answer>)> {
+async fn join(groups: Vec<(Vec<usize>, Sent)>, acks: &mut Acks) -> Vec<(Vec<usize>, Vec<Answer>)> {
     let mut joined = Vec::with_capacity(groups.len());
     for (places, sent) in groups {
-        joined.push((places, sent.answers().await));
+        joined.push((places, sent.answers(acks).await));
     }
     joined
 }
 
 /// What another node has not answered at the deadline counts as lost.
-async fn join_until(groups: Vec<(Vec<usize>, Sent)>, deadline: Instant) -> Vec<(Vec<usize>, Vec<Answer>)> {
+async fn join_until(
+    groups: Vec<(Vec<usize>, Sent)>,
+    acks: &mut Acks,
+    deadline: Instant,
+) -> Vec<(Vec<usize>, Vec<Answer>)> {
     let mut joined = Vec::with_capacity(groups.len());
     for (places, sent) in groups {
         let answers = match sent {
@@ -311,7 +332,7 @@ async fn join_until(groups: Vec<(Vec<usize>, Sent)>, deadline: Instant) -> Vec<(
                 answers.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect())
             }
             // A shard always answers or drops the batch: it has run whatever the time.
-            Sent::Done(_) | Sent::Shard(..) | Sent::Nowhere(_) => sent.answers().await,
+            Sent::Done(_) | Sent::Shard(..) | Sent::Nowhere(_) => sent.answers(acks).await,
         };
         joined.push((places, answers));
     }
@@ -319,11 +340,14 @@ async fn join_until(groups: Vec<(Vec<usize>, Sent)>, deadline: Instant) -> Vec<(
 }
 
 impl Sent {
-    async fn answers(self) -> Vec<Answer> {
+    async fn answers(self, acks: &mut Acks) -> Vec<Answer> {
         match self {
             Sent::Done(answers) => answers,
             Sent::Shard(replies, kept) => match replies.await {
-                Ok(replies) => split(replies.outcomes, &replies.bytes, replies.commands),
+                Ok(replies) => {
+                    acks.add(replies.acks);
+                    split(replies.outcomes, &replies.bytes, replies.commands)
+                }
                 Err(_) => kept.into_iter().map(Answer::Lost).collect(),
             },
             Sent::Node(answers, kept) => {
@@ -355,14 +379,14 @@ fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<KeyCommand>) -> Ve
 async fn forward(
     context: Arc<Context>,
     node: NodeId,
-    codec: Codec,
+    (codec, ack): (Codec, Ack),
     commands: Vec<KeyCommand>,
 ) -> Vec<Answer> {
     let mut answers = Vec::with_capacity(commands.len());
     let mut rest = commands;
     while !rest.is_empty() {
         let later = rest.split_off(piece_len(&rest, context.settings.text.entry_bytes_max));
-        answers.extend(forward_piece(&context, node, codec, rest).await);
+        answers.extend(forward_piece(&context, node, (codec, ack), rest).await);
         rest = later;
         if answers.iter().any(|answer| !matches!(answer, Answer::Reply(_))) {
             answers.extend(rest.drain(..).map(Answer::Moved));
@@ -386,7 +410,7 @@ fn piece_len(commands: &[KeyCommand], entry_bytes_max: usize) -> usize {
 async fn forward_piece(
     context: &Context,
     node: NodeId,
-    codec: Codec,
+    (codec, ack): (Codec, Ack),
     commands: Vec<KeyCommand>,
 ) -> Vec<Answer> {
     Counters::add(&context.counters.forwarded, commands.len());
@@ -394,7 +418,7 @@ async fn forward_piece(
         return commands.into_iter().map(Answer::Moved).collect();
     };
     let sent = commands.clone();
-    match link.ask(|id| Request::Forward { id, codec, commands: sent }).await {
+    match link.ask(|id| Request::Forward { id, codec, ack, commands: sent }).await {
         Ok(Response::Forwarded { outcomes, replies, latest, .. }) if outcomes.len() == commands.len() => {
             context.observe(latest);
             split(outcomes, &replies.0, commands)

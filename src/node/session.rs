@@ -244,7 +244,8 @@ impl Session {
                 Reply::List(known.into_iter().map(|is_known| Reply::Integer(is_known.into())).collect())
             }
             // Carried out where there is more at hand: see `connection`.
-            Server::Info { .. }
+            Server::Ack(_)
+            | Server::Info { .. }
             | Server::Config(Config::Set(_) | Config::ResetStatistics)
             | Server::SlowLog(_)
             | Server::HotKeys { .. }

@@ -1,6 +1,7 @@
 //! A node's settings: from flags, the environment (`CACHEGOPHER_*`) and a TOML file, in this order of
 //! precedence; checked once, with an error that names the setting, its value and the bound.
 
+mod ack;
 mod checks;
 mod original;
 
@@ -18,9 +19,11 @@ use serde::Deserialize;
 use crate::cluster::membership::MembershipSettings;
 use crate::cluster::placement::PlacementSettings;
 use crate::cluster::ring::WEIGHT_ONE;
+use crate::command::Ack;
 use crate::protocol::text::TextLimits;
 use crate::store::EvictionPolicy;
 
+pub use ack::AckMode;
 use checks::admin_port;
 pub use checks::default_admin_port;
 use checks::idle_timeout;
@@ -32,6 +35,7 @@ use checks::refuse;
 use checks::seed;
 use checks::short;
 use checks::store;
+use checks::transfer_bytes;
 use checks::within;
 
 /// The client port of a node that is told nothing else.
@@ -110,6 +114,9 @@ pub struct RawSettings {
     /// Copies of every partition, 1 to 5 [default: 2]
     #[arg(long, env = "CACHEGOPHER_COPIES")]
     pub copies: Option<usize>,
+    /// When a write is acknowledged: by its primary alone, or by a replica too [default: async]
+    #[arg(long, env = "CACHEGOPHER_ACK", value_enum)]
+    pub ack: Option<AckMode>,
     /// Share of the partitions, in percent of an ordinary node, 1 to 1000 [default: 100]
     #[arg(long, env = "CACHEGOPHER_WEIGHT")]
     pub weight: Option<u16>,
@@ -131,6 +138,9 @@ pub struct RawSettings {
     /// How quickly membership reacts [default: normal]
     #[arg(long, env = "CACHEGOPHER_DETECTION", value_enum)]
     pub detection: Option<Detection>,
+    /// Megabytes a second that transfers of copies may take from this node [default: unlimited]
+    #[arg(long, env = "CACHEGOPHER_TRANSFER_MB_PER_S", value_name = "MB")]
+    pub transfer_mb_per_s: Option<u64>,
     /// How long a member is dead before its copies are rebuilt elsewhere, in ms [default: 10000]
     #[arg(long, env = "CACHEGOPHER_REREPLICATE_AFTER_MS", value_name = "MS")]
     pub rereplicate_after_ms: Option<u64>,
@@ -314,8 +324,12 @@ pub struct Settings {
     pub join: Vec<String>,
     /// How long to try to join.
     pub join_wait_max: Duration,
+    /// When a write is acknowledged on connections that say nothing else.
+    pub ack: Ack,
     /// Share of the partitions, in hundredths.
     pub weight: u16,
+    /// Bytes a second that all transfers together may take from this node.
+    pub transfer_bytes_per_second: Option<u64>,
     /// How long a command waits for a primary.
     pub failover_wait_max: Duration,
     /// How many commands may wait for a primary.
@@ -381,6 +395,7 @@ impl RawSettings {
             join: self.join.or(below.join),
             join_wait_max_ms: self.join_wait_max_ms.or(below.join_wait_max_ms),
             copies: self.copies.or(below.copies),
+            ack: self.ack.or(below.ack),
             weight: self.weight.or(below.weight),
             max_memory: self.max_memory.or(below.max_memory),
             max_items: self.max_items.or(below.max_items),
@@ -388,6 +403,7 @@ impl RawSettings {
             max_entry_bytes: self.max_entry_bytes.or(below.max_entry_bytes),
             shards: self.shards.or(below.shards),
             detection: self.detection.or(below.detection),
+            transfer_mb_per_s: self.transfer_mb_per_s.or(below.transfer_mb_per_s),
             rereplicate_after_ms: self.rereplicate_after_ms.or(below.rereplicate_after_ms),
             forget_after_ms: self.forget_after_ms.or(below.forget_after_ms),
             failover_wait_max_ms: self.failover_wait_max_ms.or(below.failover_wait_max_ms),
@@ -449,7 +465,9 @@ impl RawSettings {
             notes: Vec::new(),
             join: self.join.unwrap_or_default().into_iter().map(seed).collect::<Result<_, _>>()?,
             join_wait_max: millis("join-wait-max-ms", self.join_wait_max_ms, 3_000)?,
+            ack: self.ack.unwrap_or_default().into(),
             weight: within("weight", self.weight.unwrap_or(WEIGHT_ONE), 1, 1_000)?,
+            transfer_bytes_per_second: transfer_bytes(self.transfer_mb_per_s)?,
             failover_wait_max: millis("failover-wait-max-ms", self.failover_wait_max_ms, 2_000)?,
             waiting_max: within("waiting-max", self.waiting_max.unwrap_or(100_000), 1, 10_000_000)?,
             connections_max: within(

@@ -32,11 +32,14 @@ use crate::cluster::serving::Serving;
 use crate::cluster::survey::Digests;
 use crate::cluster::survey::SurveyedKey;
 use crate::cluster::view::View;
+use crate::command::Ack;
 use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::command::Plain;
 use crate::command::Reply;
 use crate::command::Tenure;
+use crate::node::acks::Acks;
+use crate::node::acks::Part;
 use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::lease::Waited;
@@ -180,6 +183,8 @@ pub struct Batch {
     pub commands: Vec<KeyCommand>,
     /// Whether copies that the node does not serve may answer what changes nothing.
     pub may_read_copies: bool,
+    /// When the writes among them are acknowledged.
+    pub ack: Ack,
     /// Gets the replies.
     pub reply: oneshot::Sender<Replies>,
 }
@@ -193,6 +198,8 @@ pub struct Replies {
     pub outcomes: Vec<Outcome>,
     /// The replies, encoded one after the other.
     pub bytes: bytes::Bytes,
+    /// What the writes wait for.
+    pub acks: Vec<Part>,
 }
 
 /// A flush in progress.
@@ -291,9 +298,9 @@ impl Core {
 
     /// Tells all who have to hear of it what was done: other nodes by their streams, who waits for a
     /// lease, and the rest of this node. Before the core is free again.
-    pub fn settle(&mut self, context: &Context) {
-        if !self.out.is_empty() {
-            context.peers.stream(std::mem::take(&mut self.out));
+    pub fn settle(&mut self, context: &Context, acks: &mut Acks) {
+        if !self.out.is_empty() || acks.has_written() {
+            acks.stream(context, &self.serving, std::mem::take(&mut self.out));
         }
         if self.serving.has_ended_leases() {
             self.waiters.wake(self.serving.ended_leases());
@@ -403,25 +410,30 @@ impl Actor for ShardActor {
             }
             Message::Step => {
                 state.is_stepping = false;
-                serving.step(now, |node| self.context.peers.can_take_more(node), out);
+                let context = &self.context;
+                let has_room = context.pace.has_room(context.clocks.now());
+                serving.step(now, |node| has_room && context.peers.can_take_more(node), out);
+                context.pace.spend(out.iter().map(|(_, item)| item.bytes()).sum());
             }
             Message::Sweep => serving.sweep(now),
         }
         self.count_pulls(core, state);
         self.go_on(&myself, core, state);
-        core.settle(&self.context);
+        core.settle(&self.context, &mut Acks::default());
         Ok(())
     }
 }
 
 impl ShardActor {
     fn run(&self, batch: Batch, core: &mut Core) {
-        let Batch { codec, commands, may_read_copies, reply } = batch;
+        let Batch { codec, commands, may_read_copies, ack, reply } = batch;
+        let mut acks = Acks::new(ack);
         let (outcomes, bytes) = core.run_all(&self.context, codec, &commands, may_read_copies);
+        acks.ran(&commands, &outcomes);
         // Before the reply: who has it may not be told that the writes were never made.
-        core.settle(&self.context);
+        core.settle(&self.context, &mut acks);
         // The client may have gone.
-        let _ = reply.send(Replies { commands, outcomes, bytes: bytes.into() });
+        let _ = reply.send(Replies { commands, outcomes, bytes: bytes.into(), acks: acks.take() });
     }
 
     /// Some partitions at a time, the rest in a message to itself.

@@ -13,6 +13,7 @@ use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::command::Plain;
 use crate::command::Reply;
+use crate::node::acks::Acks;
 use crate::node::context::Context;
 use crate::node::context::Door;
 use crate::node::shard::Core;
@@ -63,7 +64,7 @@ impl ShardDoor {
             match self.core.try_lock() {
                 Ok(core) => {
                     let may_serve = core.as_ref().is_some_and(|core| core.may_serve(context, now));
-                    return Some(Held { core, context, may_serve });
+                    return Some(Held { core, context, may_serve, is_let_go: false });
                 }
                 Err(TryLockError::WouldBlock) => hint::spin_loop(),
                 // The actor finds out by the next message, and is replaced.
@@ -85,6 +86,7 @@ pub struct Held<'a> {
     core: MutexGuard<'a, Option<Core>>,
     context: &'a Context,
     may_serve: bool,
+    is_let_go: bool,
 }
 
 impl Held<'_> {
@@ -100,10 +102,27 @@ impl Held<'_> {
         place: (Partition, KeyHash),
         request: &Plain<'_>,
         now: Timestamp,
+        acks: &mut Acks,
         reply: impl FnOnce(&Reply<'_>),
     ) -> bool {
         let core = self.core.as_mut().filter(|_| self.may_serve);
-        core.is_some_and(|core| core.run_plain(place, request, now, reply))
+        let has_run = core.is_some_and(|core| core.run_plain(place, request, now, reply));
+        if has_run && request.is_write() {
+            acks.wrote(place.0);
+        }
+        has_run
+    }
+
+    /// Lets the shard go. What was written while it was held waits for replicas, if it has to.
+    pub fn let_go(mut self, acks: &mut Acks) {
+        self.settle(acks);
+        self.is_let_go = true;
+    }
+
+    fn settle(&mut self, acks: &mut Acks) {
+        if let Some(core) = self.core.as_mut() {
+            core.settle(self.context, acks);
+        }
     }
 
     /// Carries out commands in order; none: there is no shard yet.
@@ -112,15 +131,18 @@ impl Held<'_> {
         codec: Codec,
         commands: &[KeyCommand],
         may_read_copies: bool,
+        acks: &mut Acks,
     ) -> Option<(Vec<Outcome>, Vec<u8>)> {
-        self.core.as_mut().map(|core| core.run_all(self.context, codec, commands, may_read_copies))
+        let (outcomes, replies) = self.core.as_mut()?.run_all(self.context, codec, commands, may_read_copies);
+        acks.ran(commands, &outcomes);
+        Some((outcomes, replies))
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        if let Some(core) = self.core.as_mut() {
-            core.settle(self.context);
+        if !self.is_let_go {
+            self.settle(&mut Acks::default());
         }
     }
 }

@@ -69,7 +69,7 @@ pub async fn welcome(
     let identity = view.member(view.me()).expect("a node is a member of its own view").identity;
     let Some((_, start)) = hello.link else {
         // Somebody looks for the cluster, or wants to know whether we live.
-        let welcome = Welcome { identity, resume_from: 0, records, departed };
+        let welcome = Welcome { identity, resume_from: 0, wall: context.clocks.wall(), records, departed };
         writer.write_all(&peer::encode(&Response::Welcome(welcome))).await?;
         return Ok(());
     };
@@ -80,7 +80,7 @@ pub async fn welcome(
     context.placement.cast(placement::Message::Linked { node: hello.identity.node, has_gap });
     // Membership learns of a node that found us first.
     context.gossip.cast(gossip::Message::Announce(hello.identity));
-    let welcome = Welcome { identity, resume_from, records, departed };
+    let welcome = Welcome { identity, resume_from, wall: context.clocks.wall(), records, departed };
     writer.write_all(&peer::encode(&Response::Welcome(welcome))).await?;
 
     let (replies, frames) = mpsc::channel(link::FRAMES_WAITING_MAX);

@@ -30,7 +30,7 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Action {
     /// A line per node: name, whether it answers, how the others see it, primaries, replicas, keys,
-    /// bytes, view, settled, members alive
+    /// bytes, view, settled, members alive, partitions that it still has to get
     Status(Nodes),
     /// Wait until the nodes agree, or say why they do not
     Wait {

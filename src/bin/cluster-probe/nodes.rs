@@ -67,10 +67,11 @@ pub async fn status(nodes: &[NodeAddress]) -> Vec<String> {
                 "view",
                 "settled",
                 "members_alive",
+                "partitions_missing",
             ]
             .map(|name| answer.figure(name))
             .join(" "),
-            None => "- - - - - - -".to_owned(),
+            None => "- - - - - - - -".to_owned(),
         };
         format!("{} {} {seen} {figures}", node.name, u8::from(answer.is_some()))
     };

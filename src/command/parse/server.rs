@@ -1,5 +1,6 @@
 //! Commands about the connection, the node and the cluster.
 
+use crate::command::Ack;
 use crate::command::Command;
 use crate::command::Invalid;
 use crate::command::Refusal;
@@ -123,6 +124,11 @@ pub fn hotkeys(words: &mut Words<'_>) -> Parsed {
         _ => return Err(words.verb.word_count()),
     };
     Ok(Command::Server(Server::HotKeys { count }))
+}
+
+pub fn ack(words: &mut Words<'_>) -> Parsed {
+    let mode = words.word()?;
+    Ack::of_name(&mode).map(|ack| Command::Server(Server::Ack(ack))).ok_or_else(|| Invalid::Syntax.into())
 }
 
 pub fn reset(_: &mut Words<'_>) -> Parsed {

@@ -33,11 +33,11 @@ impl Connection {
         let access = self.session.access();
         let reply = match command {
             Command::Many(many) => {
-                gather::run(&context, access, codec, many, &mut self.output).await;
+                gather::run(&context, access, (codec, &mut self.acks), many, &mut self.output).await;
                 return Ok(());
             }
             Command::AwaitLease { command, wait } => {
-                let reply = lease::get(&context, codec, command, wait).await;
+                let reply = lease::get(&context, codec, &mut self.acks, command, wait).await;
                 self.output.extend_from_slice(&reply);
                 return Ok(());
             }
@@ -89,7 +89,14 @@ impl Connection {
                 let key = cluster_wide::any_key(&context, access.scope).await;
                 key.map(|key| key.map_or(Reply::Absent, bulk))
             }
+            Command::Server(Server::Ack(ack)) => {
+                self.acks.set_mode(ack);
+                Ok(Reply::Done)
+            }
             Command::Server(server) => {
+                if server == Server::Reset {
+                    self.acks.set_mode(context.settings.ack);
+                }
                 let reply = self.session.answer(server);
                 // HELLO is answered in the protocol that it has chosen.
                 protocol::encode(self.session.codec(), &reply, &mut self.output);

@@ -35,7 +35,7 @@ impl Connection {
                 count += 1;
                 // The only one: straight into the output.
                 let start = self.output.len();
-                if at_once::run_one(&self.context, now, codec, &request, &mut self.output) {
+                if at_once::run_one(&self.context, now, codec, &request, &mut self.acks, &mut self.output) {
                     self.session.answers_plain(codec, &request, Some(&self.output[start..]));
                 } else {
                     self.session.answers_plain(codec, &request, None);
@@ -52,7 +52,7 @@ impl Connection {
                 used += bytes;
             }
             count += requests.len();
-            let done = requests.run(&self.context, now);
+            let done = requests.run(&self.context, now, &mut self.acks);
             for (request, reply) in done.iter() {
                 self.session.answers_plain(codec, request, reply);
             }

@@ -59,7 +59,7 @@ impl Connection {
             Err(refusal) => return protocol::encode_refusal(codec, &refusal, &mut self.output),
         };
         let marks = keys.iter().map(|key| KeyCommand::new(key.clone(), Op::Mark)).collect();
-        let replies = gather::run_all(&self.context, codec, marks).await;
+        let replies = gather::run_all(&self.context, codec, &mut self.acks, marks).await;
         let mut watched = Vec::with_capacity(keys.len());
         for (key, reply) in keys.into_iter().zip(replies) {
             match resp::bulk_of(&reply) {
@@ -93,7 +93,7 @@ impl Connection {
         };
         let is_one_part = plan.is_one_part();
         let checks = std::mem::take(&mut plan.checks);
-        for reply in gather::run_all(&self.context, codec, checks).await {
+        for reply in gather::run_all(&self.context, codec, &mut self.acks, checks).await {
             if !self.go_on(codec, &Part::of(reply)) {
                 return Ok(());
             }
@@ -102,7 +102,7 @@ impl Connection {
         resp::array_header(plan.len, &mut self.output);
         for step in plan.steps {
             let Step { parts, items, last } = step;
-            let replies = gather::run_all(&self.context, codec, parts).await;
+            let replies = gather::run_all(&self.context, codec, &mut self.acks, parts).await;
             let parts: Vec<Part> = replies.into_iter().map(Part::of).collect();
             if let [part] = &parts[..]
                 && is_one_part

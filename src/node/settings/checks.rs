@@ -153,3 +153,9 @@ pub(super) fn parse_bytes(text: &str) -> Option<usize> {
     };
     digits.trim().parse::<usize>().ok()?.checked_mul(1 << shift)
 }
+
+/// Bytes a second.
+pub(super) fn transfer_bytes(megabytes: Option<u64>) -> Result<Option<u64>, SettingsError> {
+    let bytes = |megabytes| within("transfer-mb-per-s", megabytes, 1, 1_000_000).map(|valid| valid << 20);
+    megabytes.map(bytes).transpose()
+}
