@@ -103,6 +103,7 @@ require_test_tools() {
     python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
     has node && has npm || missing+=(nodejs npm)
     has shellcheck || missing+=(shellcheck)
+    has chromium && has chromedriver || missing+=(chromium chromium-driver)
     ((${#missing[@]} > 0)) || return 0
     install_packages "${missing[@]}" ||
         say "$(yellow "Not installed, $not_installed:") ${missing[*]}. Tests that need them are skipped."
