@@ -1,4 +1,5 @@
-//! What an operator does with nodes: takes them out for good, forgets dead ones.
+//! What an operator does: takes nodes out for good, forgets dead ones, compares copies, asks for writes that
+//! a replica acknowledges, and has a clock that is wrong.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -9,17 +10,29 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
+use cachegopher::cluster::membership::Identity;
+use cachegopher::cluster::membership::NodeId;
+use cachegopher::cluster::peer;
+use cachegopher::cluster::peer::Request;
+use cachegopher::cluster::peer::Response;
+use cachegopher::cluster::peer::Welcome;
+use cachegopher::time::Timestamp;
 use nix::sys::signal::Signal;
+use tokio::io::AsyncReadExt;
+use tokio::io::AsyncWriteExt;
 
 use support::LONG;
 use support::alone;
 use support::cluster::Cluster;
+use support::cluster::unique_name;
 use support::eventually;
 use support::figures::millis;
 use support::load::Data;
 use support::load::Load;
 use support::load::broken;
 use support::node::Node;
+use support::node::Plan;
+use support::ports::Ports;
 use support::resp::RespClient;
 
 const DATA: Data = Data { keys: 10_000, value_bytes: 200 };
@@ -162,5 +175,153 @@ fn a_member_that_moved_to_another_address_is_learned_again() {
         cluster.nodes[1].kill();
         cluster.nodes[1].ended().await;
         DATA.assert_readable(&mut cluster.nodes[0].connect().await).await;
+    });
+}
+
+#[test]
+fn all_copies_are_compared_and_what_was_evicted_is_counted_apart() {
+    alone(async {
+        let mut cluster = Cluster::start(3).await;
+        DATA.write(&mut cluster.nodes[0].connect().await).await;
+        cluster.at_rest().await;
+        for node in &cluster.nodes {
+            let found = node.admin("/verify?wait_ms=60000").await.unwrap();
+            assert_eq!(found["is_clean"], true, "{found}");
+            assert_eq!((&found["copies"], &found["values"]), (&(2 * 4_096).into(), &(2 * DATA.keys).into()));
+            assert_eq!(found["evicted"], 0, "{found}");
+        }
+        // What is stored while it is compared differs only for a moment.
+        let load = Load::start("verify", &addresses(&cluster.nodes), 2, PAUSE);
+        load.goes_on(100).await;
+        cluster.nodes[1].assert_alike().await;
+        assert!(load.stop().await.errors.is_empty());
+        // One with room for few values joins, and evicts.
+        cluster.add_with(&["--max-items", "500"]);
+        cluster.settled().await;
+        let found = cluster.nodes[0].admin("/verify?wait_ms=60000").await.unwrap();
+        assert_eq!((&found["is_clean"], &found["different"]), (&true.into(), &0.into()), "{found}");
+        assert!(found["evicted"].as_u64().unwrap() > 500, "{found}");
+    });
+}
+
+/// Kills every node in turn under load. Returns how many writes were acknowledged.
+async fn kill_each(copies: &str) -> usize {
+    let mut cluster = Cluster::start_with(4, &["--copies", copies, "--ack", "replicated"]).await;
+    let (mut acknowledged, mut slowest) = (0, Duration::ZERO);
+    for victim in 0..4 {
+        let survivors = addresses(cluster.others(victim));
+        let load = Load::start(&format!("round-{victim}"), &survivors, 4, Duration::ZERO);
+        load.goes_on(500).await;
+        cluster.nodes[victim].kill();
+        load.goes_on(500).await;
+        let seen = load.stop().await;
+        cluster.nodes[victim].ended().await;
+        assert!(seen.errors.is_empty(), "{:?}", seen.errors);
+        for node in cluster.others(victim) {
+            let broken = broken(&seen.promises, &mut node.connect().await).await;
+            let (count, of, name) = (broken.len(), seen.promises.len(), &node.plan.name);
+            assert!(broken.is_empty(), "{count} of {of} promises broken on {name}: {:?}", broken[0]);
+        }
+        acknowledged += seen.promises.len();
+        slowest = slowest.max(seen.slowest);
+        cluster.nodes[victim].start_again();
+        cluster.settled().await;
+    }
+    cluster.nodes[0].assert_alike().await;
+    println!(
+        "replicated, {copies} copies: 0 of {acknowledged} writes lost by 4 kills, slowest {}",
+        millis(slowest)
+    );
+    acknowledged
+}
+
+#[test]
+fn what_a_replica_has_acknowledged_survives_the_kill_of_any_node() {
+    alone(async {
+        for copies in ["2", "3"] {
+            assert!(kill_each(copies).await >= 4_000);
+        }
+    });
+}
+
+#[test]
+fn writes_are_answered_and_counted_where_no_replica_can_be_reached() {
+    alone(async {
+        let cluster = Cluster::start(2).await;
+        let mut client = cluster.nodes[0].connect().await;
+        let keys = cluster.keys_of(0).await;
+        let figures = async || {
+            let stats = cluster.nodes[0].stats().await.unwrap();
+            [&stats["writes_replicated"], &stats["writes_unreplicated"]]
+                .map(|figure| figure.parse::<u64>().unwrap())
+        };
+        assert_eq!(client.ask("ACK replicated").await, "OK");
+        for key in &keys[..100] {
+            assert_eq!(client.ask(format!("SET {key} v")).await, "OK");
+        }
+        assert_eq!(figures().await, [100, 0]);
+        cluster.nodes[1].freeze().await;
+        let start = Instant::now();
+        assert_eq!(client.ask(format!("SET {} frozen", keys[0])).await, "OK");
+        println!("replicated: answered {} after the only replica had frozen", millis(start.elapsed()));
+        assert_eq!(figures().await, [100, 1]);
+        sees_members(&cluster.nodes[0], 1).await;
+        let start = Instant::now();
+        assert_eq!(client.ask(format!("SET {} alone", keys[0])).await, "OK");
+        println!("replicated: answered {} after it was known to be dead", millis(start.elapsed()));
+        assert_eq!(figures().await, [100, 2]);
+        // Reads, and writes that need no replica, are not counted.
+        assert_eq!(client.ask(format!("GET {}", keys[0])).await, "alone");
+        assert_eq!(client.ask("ACK async").await, "OK");
+        assert_eq!(client.ask(format!("SET {} async", keys[0])).await, "OK");
+        assert_eq!(figures().await, [100, 2]);
+        cluster.nodes[1].signal(Signal::SIGCONT);
+        cluster.settled().await;
+        assert_eq!(client.ask("ACK replicated").await, "OK");
+        assert_eq!(client.ask(format!("SET {} again", keys[0])).await, "OK");
+        assert_eq!(figures().await, [101, 2]);
+    });
+}
+
+async fn sees_members(node: &Node, count: u64) {
+    eventually(LONG, async || match node.figure("members_alive").await {
+        seen if seen == count => Ok(()),
+        seen => Err(format!("{} sees {seen} members, not {count}", node.plan.name)),
+    })
+    .await;
+}
+
+/// Stands in for a seed whose clock is so far ahead, until it has been asked once.
+async fn seed_with_clock(listener: tokio::net::TcpListener, ahead_ms: u64) {
+    let (mut socket, _) = listener.accept().await.unwrap();
+    let mut input = bytes::BytesMut::new();
+    let hello = loop {
+        if let Some(Request::Hello(hello)) = peer::decode(&mut input).unwrap() {
+            break hello;
+        }
+        assert_ne!(socket.read_buf(&mut input).await.unwrap(), 0, "a whole Hello");
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    let wall = Timestamp::from_millis(u64::try_from(now.as_millis()).unwrap() + ahead_ms);
+    let identity = Identity { node: NodeId::from_raw(1), ..hello.identity };
+    let welcome = Welcome { identity, resume_from: 0, wall, records: Vec::new(), departed: Vec::new() };
+    socket.write_all(&peer::encode(&Response::Welcome(welcome))).await.unwrap();
+    // Until the node has read it.
+    let _ = socket.read_buf(&mut input).await;
+}
+
+#[test]
+fn a_node_whose_clock_is_minutes_off_does_not_join_and_says_why() {
+    alone(async {
+        let seed = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let ports = Ports::allocate();
+        let mut plan = Plan::on_loopback("late", &unique_name(), &ports, vec![seed.local_addr().unwrap()]);
+        plan.more = vec!["--join-wait-max-ms".to_owned(), "10000".to_owned()];
+        let mut node = Node::start(plan);
+        seed_with_clock(seed, 120_000).await;
+        assert!(!node.ended().await.success());
+        let log = node.log();
+        assert!(log.contains("ahead of the clock there, which must be within 60000 ms"), "{log}");
+        assert!(log.contains("the clock of this node is more than a minute away"), "{log}");
     });
 }

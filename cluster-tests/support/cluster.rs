@@ -65,10 +65,16 @@ impl Cluster {
 
     /// Starts one more node, without waiting for anything. Returns its index.
     pub fn add(&mut self) -> usize {
+        self.add_with(&[])
+    }
+
+    /// With settings that differ from those of the others.
+    pub fn add_with(&mut self, more: &[&str]) -> usize {
         let ports = Ports::allocate();
         let join = self.nodes.iter().map(|node| node.plan.peer).collect();
         let mut plan = Plan::on_loopback(&format!("n{}", self.nodes.len() + 1), &self.name, &ports, join);
         plan.more.clone_from(&self.more);
+        plan.more.extend(more.iter().map(|word| (*word).to_owned()));
         self.ports.push(ports);
         self.nodes.push(Node::start(plan));
         self.nodes.len() - 1

@@ -140,6 +140,12 @@ impl Node {
         answer.unwrap().map_err(|error| error.to_string())
     }
 
+    /// All copies are alike, at the latest when a split must have healed.
+    pub async fn assert_alike(&self) {
+        let found = self.admin("/verify?wait_ms=60000").await.unwrap();
+        assert_eq!(found["is_clean"], true, "{found}");
+    }
+
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.process.as_ref().expect("the node runs").id()
