@@ -1,0 +1,307 @@
+//! Chaos: real processes under load, one fault after the other, in an order that a seed decides.
+//!
+//! Every fault is healed, then all copies must become alike (how soon is printed: within five seconds is
+//! what is wanted), every acknowledged write must be there (but for what the mode `async` does not promise), and nothing that was deleted may be
+//! back. Clients of nodes that are not touched see no error when others stop, join or leave.
+//!
+//! | variable | means | default |
+//! |---|---|---|
+//! | `CHAOS_SEED` | decides everything that is chosen | random, and printed |
+//! | `CHAOS_EVENTS` | how many faults | one of each kind |
+//! | `CHAOS_SPLIT_MS`, `CHAOS_PAUSE_MS` | how long splits and pauses last | 2,000 and 1,500 |
+
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
+
+#[path = "support/mod.rs"]
+mod support;
+
+use std::net::SocketAddr;
+use std::time::Duration;
+use std::time::Instant;
+
+use nix::sys::signal::Signal;
+use rand::RngExt;
+use rand::SeedableRng;
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+use support::alone;
+use support::cluster::Cluster;
+use support::figures::millis;
+use support::load::Load;
+use support::load::Seen;
+use support::load::broken;
+use support::network::Network;
+use support::network::Side;
+use support::node::Node;
+
+/// Nodes at the start; one more place is free for one that joins.
+const NODES: u8 = 5;
+const PAUSE: Duration = Duration::from_millis(2);
+/// How long before a kill a write of the mode `async` may have been acknowledged and still be lost: a
+/// millisecond, on a machine that does nothing else.
+const LOST_BEFORE_MAX: Duration = Duration::from_secs(5);
+/// Answers that the node had sent arrive a little after its end.
+const LOST_AFTER_MAX: Duration = Duration::from_secs(2);
+/// How soon after healing all copies should be alike.
+const ALIKE_AFTER: Duration = Duration::from_secs(5);
+const KEYS_TO_DELETE: usize = 200;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Kill,
+    Pause,
+    Split,
+    RollingRestart,
+    JoinAndLeave,
+}
+
+const KINDS: [Kind; 5] = [Kind::Kill, Kind::Pause, Kind::Split, Kind::RollingRestart, Kind::JoinAndLeave];
+
+fn variable(name: &str) -> Option<u64> {
+    std::env::var(name).ok().and_then(|value| value.parse().ok())
+}
+
+fn duration(name: &str, default_ms: u64) -> Duration {
+    Duration::from_millis(variable(name).unwrap_or(default_ms))
+}
+
+/// What all faults together have shown.
+#[derive(Debug, Default)]
+struct Findings {
+    events: usize,
+    acknowledged: usize,
+    deleted: usize,
+    /// Within the window in which the mode allows it.
+    lost_as_allowed: usize,
+    errors_of_survivors: usize,
+    slowest_answer: Duration,
+    slowest_alike: Duration,
+    /// How often it took longer than wanted.
+    late_alike: usize,
+}
+
+struct Chaos {
+    network: Network,
+    cluster: Cluster,
+    rng: StdRng,
+    is_replicated: bool,
+    found: Findings,
+}
+
+#[test]
+fn every_fault_heals_and_no_promise_is_broken() {
+    alone(async {
+        let seed = variable("CHAOS_SEED").unwrap_or_else(rand::random);
+        let events = variable("CHAOS_EVENTS").unwrap_or(KINDS.len() as u64);
+        let mut rng = StdRng::seed_from_u64(seed);
+        let copies = ["2", "3"][rng.random_range(0..2)];
+        let is_replicated = rng.random_bool(0.5);
+        println!(
+            "chaos: CHAOS_SEED={seed} CHAOS_EVENTS={events}: {copies} copies, replicated: {is_replicated}"
+        );
+        let Some(network) = Network::enter(NODES + 1) else { return };
+        let (name, mut plans) = network.plans();
+        plans.truncate(usize::from(NODES));
+        let ack = if is_replicated { "replicated" } else { "async" };
+        for plan in &mut plans {
+            plan.more = ["--copies", copies, "--ack", ack].map(str::to_owned).to_vec();
+        }
+        let cluster = Cluster::of(name, plans).await;
+        let mut chaos = Chaos { network, cluster, rng, is_replicated, found: Findings::default() };
+        let mut kinds = Vec::new();
+        for number in 0..events {
+            if kinds.is_empty() {
+                kinds = KINDS.to_vec();
+                kinds.shuffle(&mut chaos.rng);
+            }
+            let kind = kinds.pop().unwrap();
+            println!("chaos: {number}: {kind:?}");
+            chaos.happen(kind).await;
+        }
+        println!("chaos: seed {seed}: {:?}", chaos.found);
+    });
+}
+
+fn addresses<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<SocketAddr> {
+    nodes.into_iter().map(|node| node.plan.client).collect()
+}
+
+impl Chaos {
+    async fn happen(&mut self, kind: Kind) {
+        self.found.events += 1;
+        let victim = self.rng.random_range(0..usize::from(NODES));
+        match kind {
+            Kind::Kill => self.kill(victim).await,
+            Kind::Pause => self.pause(victim).await,
+            Kind::Split => self.split().await,
+            Kind::RollingRestart => {
+                for step in 0..usize::from(NODES) {
+                    self.restart((victim + step) % usize::from(NODES)).await;
+                }
+            }
+            Kind::JoinAndLeave => self.join_and_leave().await,
+        }
+    }
+
+    /// Keys that are there, and deleted while something happens.
+    async fn doomed(&self, tag: &str) -> Vec<String> {
+        let keys: Vec<String> = (0..KEYS_TO_DELETE).map(|n| format!("doomed-{tag}-{n}")).collect();
+        let mut client = self.cluster.nodes[0].connect().await;
+        let replies = client.ask_all(keys.iter().map(|key| format!("SET {key} doomed"))).await;
+        assert!(replies.iter().all(|reply| reply == "OK"), "{replies:?}");
+        keys
+    }
+
+    fn tag(&self) -> String {
+        format!("{}-{}", self.found.events, self.found.acknowledged)
+    }
+
+    async fn kill(&mut self, victim: usize) {
+        let tag = self.tag();
+        let doomed = self.doomed(&tag).await;
+        self.cluster.settled().await;
+        let survivors = addresses(self.cluster.others(victim));
+        let load = Load::start(&tag, &survivors, 3, PAUSE);
+        load.goes_on(200).await;
+        let early = doomed.len() / 2;
+        let gone = delete(self.cluster.others(victim).next().unwrap(), &doomed[..early]).await;
+        // So that what was deleted before is beyond what may be lost.
+        load.goes_on(1_500).await;
+        let at = Instant::now();
+        self.cluster.nodes[victim].kill();
+        load.goes_on(200).await;
+        let later = delete(self.cluster.others(victim).next().unwrap(), &doomed[early..]).await;
+        let seen = load.stop().await;
+        self.cluster.nodes[victim].ended().await;
+        self.cluster.nodes[victim].start_again();
+        let is_replicated = self.is_replicated;
+        let is_excused = |acknowledged: Instant| {
+            !is_replicated && acknowledged + LOST_BEFORE_MAX > at && acknowledged < at + LOST_AFTER_MAX
+        };
+        self.check("kill", seen, [gone, later].concat(), is_excused).await;
+    }
+
+    async fn pause(&mut self, victim: usize) {
+        let tag = self.tag();
+        let doomed = self.doomed(&tag).await;
+        self.cluster.settled().await;
+        let survivors = addresses(self.cluster.others(victim));
+        let load = Load::start(&tag, &survivors, 3, PAUSE);
+        load.goes_on(200).await;
+        self.cluster.nodes[victim].freeze().await;
+        let gone = delete(self.cluster.others(victim).next().unwrap(), &doomed).await;
+        // How long it stands still is what is tried, not a condition.
+        tokio::time::sleep(duration("CHAOS_PAUSE_MS", 1_500)).await;
+        self.cluster.nodes[victim].signal(Signal::SIGCONT);
+        load.goes_on(200).await;
+        let seen = load.stop().await;
+        self.check("pause", seen, gone, |_| false).await;
+    }
+
+    async fn split(&mut self) {
+        let tag = self.tag();
+        let doomed = self.doomed(&tag).await;
+        self.cluster.settled().await;
+        let mut places: Vec<u8> = (1..=NODES).collect();
+        places.shuffle(&mut self.rng);
+        let load = Load::start(&tag, &addresses(&self.cluster.nodes), 2, PAUSE);
+        load.goes_on(200).await;
+        places[..2].iter().for_each(|place| self.network.plug(*place, Side::Right));
+        let (right, left) = (usize::from(places[0]) - 1, usize::from(places[4]) - 1);
+        let gone = delete(&self.cluster.nodes[left], &doomed[..100]).await;
+        let also = delete(&self.cluster.nodes[right], &doomed[100..]).await;
+        // As above.
+        tokio::time::sleep(duration("CHAOS_SPLIT_MS", 2_000)).await;
+        places[..2].iter().for_each(|place| self.network.plug(*place, Side::Left));
+        load.goes_on(200).await;
+        let seen = load.stop().await;
+        self.check("split", seen, [gone, also].concat(), |_| false).await;
+    }
+
+    async fn restart(&mut self, victim: usize) {
+        let tag = format!("{}-{victim}", self.tag());
+        self.cluster.settled().await;
+        let load = Load::start(&tag, &addresses(self.cluster.others(victim)), 2, PAUSE);
+        load.goes_on(100).await;
+        self.cluster.nodes[victim].signal(Signal::SIGTERM);
+        assert!(self.cluster.nodes[victim].ended().await.success());
+        self.cluster.nodes[victim].start_again();
+        load.goes_on(100).await;
+        let seen = load.stop().await;
+        assert!(seen.errors.is_empty(), "a restart by SIGTERM: {:?}", seen.errors);
+        self.check("restart", seen, Vec::new(), |_| false).await;
+    }
+
+    /// A sixth node joins and leaves for good again.
+    async fn join_and_leave(&mut self) {
+        let tag = self.tag();
+        let doomed = self.doomed(&tag).await;
+        self.cluster.settled().await;
+        let load = Load::start(&tag, &addresses(&self.cluster.nodes), 2, PAUSE);
+        load.goes_on(100).await;
+        let mut plan = self.network.plan(NODES + 1, "n6", &self.cluster.name);
+        plan.more.clone_from(&self.cluster.nodes[0].plan.more);
+        self.cluster.nodes.push(Node::start(plan));
+        self.cluster.settled().await;
+        let gone = delete(&self.cluster.nodes[0], &doomed).await;
+        let mut sixth = self.cluster.nodes.pop().unwrap();
+        sixth.admin("/leave").await.unwrap();
+        assert!(sixth.ended().await.success());
+        load.goes_on(100).await;
+        let seen = load.stop().await;
+        assert!(seen.errors.is_empty(), "a join and a leave: {:?}", seen.errors);
+        self.check("join and leave", seen, gone, |_| false).await;
+    }
+
+    /// All copies are alike, no promise is broken but those that are excused, nothing is back.
+    async fn check(
+        &mut self,
+        what: &str,
+        seen: Seen,
+        deleted: Vec<(String, Instant)>,
+        is_excused: impl Fn(Instant) -> bool,
+    ) {
+        let healed = Instant::now();
+        self.cluster.settled().await;
+        let asked = self.rng.random_range(0..usize::from(NODES));
+        self.cluster.nodes[asked].assert_alike().await;
+        let alike = healed.elapsed();
+        let mut client = self.cluster.nodes[asked].connect().await;
+        let broken = broken(&seen.promises, &mut client).await;
+        let beyond: Vec<_> = broken.iter().filter(|(promise, _)| !is_excused(promise.at)).collect();
+        let (count, of) = (beyond.len(), seen.promises.len());
+        assert!(beyond.is_empty(), "after a {what}: {count} of {of} promises broken: {:?}", beyond[0]);
+        let replies = client.ask_all(deleted.iter().map(|(key, _)| format!("GET {key}"))).await;
+        let is_back =
+            |((_, at), reply): &(&(String, Instant), &String)| *reply == "doomed" && !is_excused(*at);
+        let back: Vec<_> = deleted.iter().zip(&replies).filter(is_back).collect();
+        assert!(back.is_empty(), "after a {what}: {} deleted keys are back: {:?}", back.len(), back[0]);
+        println!(
+            "chaos: {what}: {of} writes, {} excused, {} errors, all copies alike after {}",
+            broken.len(),
+            seen.errors.len(),
+            millis(alike),
+        );
+        let found = &mut self.found;
+        found.acknowledged += of;
+        found.deleted += deleted.len();
+        found.lost_as_allowed += broken.len();
+        found.errors_of_survivors += seen.errors.len();
+        found.slowest_answer = found.slowest_answer.max(seen.slowest);
+        found.slowest_alike = found.slowest_alike.max(alike);
+        found.late_alike += usize::from(alike > ALIKE_AFTER);
+    }
+}
+
+/// Deletes keys, and returns those of which that was acknowledged, with the time of it.
+async fn delete(node: &Node, keys: &[String]) -> Vec<(String, Instant)> {
+    let mut client = node.connect().await;
+    let mut gone = Vec::new();
+    for key in keys {
+        if client.ask(format!("DELETE {key}")).await == "OK" {
+            gone.push((key.clone(), Instant::now()));
+        }
+    }
+    gone
+}
