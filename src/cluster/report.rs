@@ -4,6 +4,7 @@
 use bincode::Decode;
 use bincode::Encode;
 
+use crate::command::printable;
 use crate::store::Blob;
 use crate::time::Timestamp;
 
@@ -51,6 +52,14 @@ pub struct SlowCommand {
     pub client: String,
     /// What the client calls itself.
     pub name: Blob,
+}
+
+impl SlowCommand {
+    /// Its words as a line for people.
+    pub fn text(&self) -> String {
+        let words: Vec<String> = self.words.iter().map(|word| printable(&word.0)).collect();
+        words.join(" ")
+    }
 }
 
 /// Something that a node has seen happen.

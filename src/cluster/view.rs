@@ -142,6 +142,11 @@ impl View {
         self.ring.index_of(node).map(|index| &self.members[usize::from(index)])
     }
 
+    /// The name of a member; of somebody else the id.
+    pub fn name_of(&self, node: NodeId) -> String {
+        self.member(node).map_or_else(|| node.to_string(), |member| member.record.name.clone())
+    }
+
     /// The roles of a partition, as indices into [`View::members`].
     pub fn roles(&self, partition: Partition) -> &Roles {
         self.ownership.roles(partition)

@@ -12,7 +12,6 @@ use crate::command::server::SlowLog;
 use crate::node::context::Context;
 use crate::node::hot;
 use crate::node::inquiry;
-use crate::node::inquiry::others;
 use crate::node::redirect::Scope;
 
 /// Answers about the slow log of this node.
@@ -47,14 +46,13 @@ fn entry(slow: SlowCommand) -> Reply<'static> {
 }
 
 fn line(slow: &SlowCommand) -> String {
-    let words: Vec<String> = slow.words.iter().map(|word| printable(&word.0)).collect();
     format!(
         "{} at={} took_us={} client={} {}",
         slow.id,
         slow.at_secs,
         slow.took_micros,
         slow.client,
-        words.join(" ")
+        slow.text()
     )
 }
 
@@ -62,9 +60,7 @@ fn line(slow: &SlowCommand) -> String {
 pub async fn hot_keys(context: &Arc<Context>, codec: Codec, scope: Scope, count: usize) -> Reply<'static> {
     let mut lists = vec![context.hot_keys.top(count)];
     if scope == Scope::Cluster {
-        let view = context.current_view();
-        let asked = others(&view).map(|other| (other.node, other.generation, u64::MAX));
-        let reports = inquiry::reports(context, asked.collect()).await;
+        let reports = inquiry::all_reports(context).await;
         lists.extend(reports.into_iter().map(|(_, report)| report.hot_keys));
     }
     let keys = hot::merge(lists, count);

@@ -58,6 +58,13 @@ pub async fn reports(context: &Arc<Context>, asked: Vec<Asked>) -> Vec<(Asked, R
     reports
 }
 
+/// How all other members are, as far as they answer in time, without what has happened to them.
+pub async fn all_reports(context: &Arc<Context>) -> Vec<(NodeId, Report)> {
+    let view = context.current_view();
+    let asked = others(&view).map(|other| (other.node, other.generation, u64::MAX)).collect();
+    reports(context, asked).await.into_iter().map(|((node, ..), report)| (node, report)).collect()
+}
+
 async fn report_there(context: &Context, (node, generation, after): Asked) -> Option<Report> {
     let peer = context.peers.find(node)?;
     // What is known of one life says nothing about another.

@@ -138,8 +138,7 @@ pub fn report(context: &Context, event: Event) {
 
 /// What a node is called, if it is known.
 pub fn name_of(context: &Context, node: NodeId) -> String {
-    let view = context.view.borrow();
-    view.member(node).map_or_else(|| node.to_string(), |member| member.record.name.clone())
+    context.view.borrow().name_of(node)
 }
 
 #[cfg(test)]

@@ -20,8 +20,6 @@ use crate::command::printable;
 use crate::node::context::Context;
 use crate::node::hot;
 use crate::node::inquiry;
-use crate::node::inquiry::Asked;
-use crate::node::inquiry::others;
 use crate::node::report;
 use crate::store::PARTITION_COUNT;
 
@@ -32,10 +30,8 @@ const HOT_KEYS_SHOWN: usize = 10;
 /// place in that list.
 pub async fn cluster(State(context): State<Arc<Context>>) -> Json<Value> {
     let view = context.current_view();
-    let asked: Vec<Asked> =
-        others(&view).map(|identity| (identity.node, identity.generation, u64::MAX)).collect();
     let (own, reports) =
-        tokio::join!(inquiry::report_here(&context, u64::MAX), inquiry::reports(&context, asked));
+        tokio::join!(inquiry::report_here(&context, u64::MAX), inquiry::all_reports(&context));
     let slow = slow_of(&view, &own, &reports);
     let hot: Vec<Value> = hot::merge(
         std::iter::once(own.hot_keys).chain(reports.iter().map(|(_, report)| report.hot_keys.clone())),
@@ -45,7 +41,7 @@ pub async fn cluster(State(context): State<Arc<Context>>) -> Json<Value> {
     .map(|hot| json!({ "key": printable(&hot.key.0), "per_second": hot.per_second }))
     .collect();
     let mut figures: BTreeMap<NodeId, Value> =
-        reports.into_iter().map(|((node, _, _), report)| (node, figures_of(&report.figures))).collect();
+        reports.into_iter().map(|(node, report)| (node, figures_of(&report.figures))).collect();
     figures.insert(view.me(), figures_of(&own.figures));
     let mut order: Vec<usize> = (0..view.members().len()).collect();
     order.sort_by_key(|index| &view.members()[*index].record.name);
@@ -81,22 +77,20 @@ pub async fn cluster(State(context): State<Arc<Context>>) -> Json<Value> {
 }
 
 /// Slow commands of all nodes, the latest first.
-fn slow_of(view: &View, own: &Report, reports: &[(Asked, Report)]) -> Vec<Value> {
-    let name = |node| view.member(node).map_or_else(String::new, |member| member.record.name.clone());
-    let others = reports.iter().map(|((node, ..), report)| (name(*node), report));
-    let of_all = std::iter::once((name(view.me()), own)).chain(others);
+fn slow_of(view: &View, own: &Report, reports: &[(NodeId, Report)]) -> Vec<Value> {
+    let others = reports.iter().map(|(node, report)| (view.name_of(*node), report));
+    let of_all = std::iter::once((view.name_of(view.me()), own)).chain(others);
     let mut slow: Vec<(String, &SlowCommand)> =
         of_all.flat_map(|(name, report)| report.slow.iter().map(move |slow| (name.clone(), slow))).collect();
     slow.sort_by_key(|(_, slow)| std::cmp::Reverse((slow.at_secs, slow.id)));
     slow.truncate(SLOW_COMMANDS_TOLD);
     let said = |(node, slow): (String, &SlowCommand)| {
-        let words: Vec<String> = slow.words.iter().map(|word| printable(&word.0)).collect();
         json!({
             "node": node,
             "id": slow.id,
             "at": slow.at_secs * 1_000,
             "took_us": slow.took_micros,
-            "words": words.join(" "),
+            "words": slow.text(),
             "client": slow.client,
         })
     };

@@ -199,16 +199,13 @@ async fn compare_keys(
 }
 
 fn named(view: &View, difference: &Difference) -> Named {
-    let name = |node: &NodeId| {
-        view.member(*node).map_or_else(|| node.to_string(), |member| member.record.name.clone())
-    };
     Named {
         partition: difference.partition.number(),
         key: difference.key.escape_ascii().to_string(),
         copies: difference
             .copies
             .iter()
-            .map(|(node, copy)| (name(node), copy.map(|(version, _)| version.as_raw())))
+            .map(|(node, copy)| (view.name_of(*node), copy.map(|(version, _)| version.as_raw())))
             .collect(),
     }
 }
