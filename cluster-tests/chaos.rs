@@ -30,7 +30,9 @@ use support::cluster::Cluster;
 use support::figures::millis;
 use support::load::Load;
 use support::load::Seen;
+use support::load::addresses;
 use support::load::broken;
+use support::load::may_be_lost;
 use support::network::Network;
 use support::network::Side;
 use support::node::Node;
@@ -38,11 +40,6 @@ use support::node::Node;
 /// Nodes at the start; one more place is free for one that joins.
 const NODES: u8 = 5;
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long before a kill a write of the mode `async` may have been acknowledged and still be lost: a
-/// millisecond, on a machine that does nothing else.
-const LOST_BEFORE_MAX: Duration = Duration::from_secs(5);
-/// Answers that the node had sent arrive a little after its end.
-const LOST_AFTER_MAX: Duration = Duration::from_secs(2);
 /// How soon after healing all copies should be alike.
 const ALIKE_AFTER: Duration = Duration::from_secs(5);
 const KEYS_TO_DELETE: usize = 200;
@@ -123,10 +120,6 @@ fn every_fault_heals_and_no_promise_is_broken() {
     });
 }
 
-fn addresses<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<SocketAddr> {
-    nodes.into_iter().map(|node| node.plan.client).collect()
-}
-
 impl Chaos {
     async fn happen(&mut self, kind: Kind) {
         self.found.events += 1;
@@ -144,6 +137,16 @@ impl Chaos {
         }
     }
 
+    /// Keys to be deleted, all copies in their places, and so many clients at each of these nodes.
+    async fn begin(&self, addresses: &[SocketAddr], clients: usize, writes: usize) -> (Vec<String>, Load) {
+        let tag = self.tag();
+        let doomed = self.doomed(&tag).await;
+        self.cluster.settled().await;
+        let load = Load::start(&tag, addresses, clients, PAUSE);
+        load.goes_on(writes).await;
+        (doomed, load)
+    }
+
     /// Keys that are there, and deleted while something happens.
     async fn doomed(&self, tag: &str) -> Vec<String> {
         let keys: Vec<String> = (0..KEYS_TO_DELETE).map(|n| format!("doomed-{tag}-{n}")).collect();
@@ -158,12 +161,7 @@ impl Chaos {
     }
 
     async fn kill(&mut self, victim: usize) {
-        let tag = self.tag();
-        let doomed = self.doomed(&tag).await;
-        self.cluster.settled().await;
-        let survivors = addresses(self.cluster.others(victim));
-        let load = Load::start(&tag, &survivors, 3, PAUSE);
-        load.goes_on(200).await;
+        let (doomed, load) = self.begin(&addresses(self.cluster.others(victim)), 3, 200).await;
         let early = doomed.len() / 2;
         let gone = delete(self.cluster.others(victim).next().unwrap(), &doomed[..early]).await;
         // So that what was deleted before is beyond what may be lost.
@@ -176,19 +174,12 @@ impl Chaos {
         self.cluster.nodes[victim].ended().await;
         self.cluster.nodes[victim].start_again();
         let is_replicated = self.is_replicated;
-        let is_excused = |acknowledged: Instant| {
-            !is_replicated && acknowledged + LOST_BEFORE_MAX > at && acknowledged < at + LOST_AFTER_MAX
-        };
+        let is_excused = |acknowledged: Instant| !is_replicated && may_be_lost(acknowledged, at);
         self.check("kill", seen, [gone, later].concat(), is_excused).await;
     }
 
     async fn pause(&mut self, victim: usize) {
-        let tag = self.tag();
-        let doomed = self.doomed(&tag).await;
-        self.cluster.settled().await;
-        let survivors = addresses(self.cluster.others(victim));
-        let load = Load::start(&tag, &survivors, 3, PAUSE);
-        load.goes_on(200).await;
+        let (doomed, load) = self.begin(&addresses(self.cluster.others(victim)), 3, 200).await;
         self.cluster.nodes[victim].freeze().await;
         let gone = delete(self.cluster.others(victim).next().unwrap(), &doomed).await;
         // How long it stands still is what is tried, not a condition.
@@ -200,13 +191,9 @@ impl Chaos {
     }
 
     async fn split(&mut self) {
-        let tag = self.tag();
-        let doomed = self.doomed(&tag).await;
-        self.cluster.settled().await;
+        let (doomed, load) = self.begin(&addresses(&self.cluster.nodes), 2, 200).await;
         let mut places: Vec<u8> = (1..=NODES).collect();
         places.shuffle(&mut self.rng);
-        let load = Load::start(&tag, &addresses(&self.cluster.nodes), 2, PAUSE);
-        load.goes_on(200).await;
         places[..2].iter().for_each(|place| self.network.plug(*place, Side::Right));
         let (right, left) = (usize::from(places[0]) - 1, usize::from(places[4]) - 1);
         let gone = delete(&self.cluster.nodes[left], &doomed[..100]).await;
@@ -235,11 +222,7 @@ impl Chaos {
 
     /// A sixth node joins and leaves for good again.
     async fn join_and_leave(&mut self) {
-        let tag = self.tag();
-        let doomed = self.doomed(&tag).await;
-        self.cluster.settled().await;
-        let load = Load::start(&tag, &addresses(&self.cluster.nodes), 2, PAUSE);
-        load.goes_on(100).await;
+        let (doomed, load) = self.begin(&addresses(&self.cluster.nodes), 2, 100).await;
         let mut plan = self.network.plan(NODES + 1, "n6", &self.cluster.name);
         plan.more.clone_from(&self.cluster.nodes[0].plan.more);
         self.cluster.nodes.push(Node::start(plan));

@@ -24,16 +24,11 @@ use support::figures::millis;
 use support::load::Data;
 use support::load::Load;
 use support::load::broken;
+use support::load::may_be_lost;
 use support::node::Node;
 
 /// 64 MB.
 const DATA: Data = Data { keys: 65_536, value_bytes: 1_000 };
-/// How long before a crash a write may have been acknowledged that is lost with it. It takes the
-/// primary a millisecond to send a change on; this is for a machine that does much else.
-const LOST_BEFORE_MAX: Duration = Duration::from_secs(5);
-/// Answers that the primary had sent arrive a little after its end.
-const LOST_AFTER_MAX: Duration = Duration::from_secs(2);
-
 fn rounds() -> usize {
     std::env::var("FAILOVER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2)
 }
@@ -127,10 +122,12 @@ async fn round(cluster: &mut Cluster, victim: usize, loss: Loss, seen: &mut Fail
 
     let lost = broken(&load.promises, &mut asked).await;
     for (promise, reply) in &lost {
-        let is_recent = promise.at + LOST_BEFORE_MAX > struck && promise.at < struck + LOST_AFTER_MAX;
         let (key, before) = (&promise.key, struck.saturating_duration_since(promise.at));
         let after = promise.at.saturating_duration_since(struck);
-        assert!(is_recent, "{key} ({before:?} before, {after:?} after the loss) is lost: {reply}");
+        assert!(
+            may_be_lost(promise.at, struck),
+            "{key} ({before:?} before, {after:?} after the loss) is lost: {reply}"
+        );
         seen.lost_before_max = seen.lost_before_max.max(before);
     }
     seen.rounds += 1;

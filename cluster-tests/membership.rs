@@ -29,6 +29,7 @@ use support::figures::millis;
 use support::load::Data;
 use support::load::Load;
 use support::load::Seen;
+use support::load::addresses;
 use support::load::broken;
 use support::node::Node;
 use support::node::Plan;
@@ -37,10 +38,6 @@ use support::ports::Ports;
 const DATA: Data = Data { keys: 10_000, value_bytes: 200 };
 /// Two a millisecond for every address: enough that something is always under way.
 const PAUSE: Duration = Duration::from_millis(1);
-
-fn addresses<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<SocketAddr> {
-    nodes.into_iter().map(|node| node.plan.client).collect()
-}
 
 /// No client saw an error, and every node keeps every promise.
 async fn assert_nothing_lost(cluster: &Cluster, seen: &Seen) {
@@ -254,16 +251,8 @@ fn what_was_flushed_does_not_come_back_with_a_replica() {
         for victim in [0, 2] {
             cluster.nodes[victim].kill();
             cluster.nodes[victim].ended().await;
-            eventually(LONG, async || match cluster.nodes[1].figure("partitions_without_primary").await {
-                0 => Ok(()),
-                count => Err(format!("{count} partitions have no primary")),
-            })
-            .await;
-            eventually(LONG, async || match cluster.nodes[1].figure("members_alive").await {
-                2 => Ok(()),
-                count => Err(format!("{count} members")),
-            })
-            .await;
+            cluster.nodes[1].comes_to("partitions_without_primary", 0).await;
+            cluster.nodes[1].comes_to("members_alive", 2).await;
             assert_eq!(client.list("KEYS").await, ["after"]);
             cluster.nodes[victim].start_again();
             cluster.settled().await;
@@ -415,11 +404,7 @@ fn clusters_do_not_merge_when_an_address_is_used_again() {
         .await;
         let mut client = theirs.connect().await;
         assert_eq!(client.ask("SET theirs alone").await, "OK");
-        eventually(LONG, async || match ours.nodes[0].figure("members_alive").await {
-            2 => Ok(()),
-            count => Err(format!("{count} members")),
-        })
-        .await;
+        ours.nodes[0].comes_to("members_alive", 2).await;
         let load = Load::start("reuse", &addresses(&ours.nodes[..2]), 1, PAUSE);
         load.goes_on(2_000).await;
         let seen = load.stop().await;

@@ -6,7 +6,6 @@
 #[path = "support/mod.rs"]
 mod support;
 
-use std::net::SocketAddr;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -21,6 +20,7 @@ use support::figures::Failovers;
 use support::figures::millis;
 use support::load::Data;
 use support::load::Load;
+use support::load::addresses;
 use support::load::broken;
 use support::network::Network;
 use support::network::Side;
@@ -31,18 +31,6 @@ const PAUSE: Duration = Duration::from_millis(2);
 
 fn rounds() -> usize {
     std::env::var("FAILOVER_ROUNDS").ok().and_then(|rounds| rounds.parse().ok()).unwrap_or(2)
-}
-
-fn addresses<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<SocketAddr> {
-    nodes.into_iter().map(|node| node.plan.client).collect()
-}
-
-async fn sees_members(node: &Node, count: u64) {
-    eventually(LONG, async || match node.figure("members_alive").await {
-        seen if seen == count => Ok(()),
-        seen => Err(format!("{} sees {seen} members, not {count}", node.plan.name)),
-    })
-    .await;
 }
 
 #[test]
@@ -106,7 +94,7 @@ async fn cut_and_mend(network: &Network, cluster: &Cluster, victim: usize, seen:
     DATA.assert_readable(&mut Client::connect(survivors[0]).await).await;
     load.goes_on(100).await;
     for node in cluster.others(victim) {
-        sees_members(node, 2).await;
+        node.comes_to("members_alive", 2).await;
     }
     seen.promotions += promotions().await - before;
 
@@ -157,7 +145,7 @@ fn both_sides_of_a_split_keep_serving_and_no_write_is_forgotten() {
         network.plug(3, Side::Right);
         network.plug(4, Side::Right);
         for node in &cluster.nodes {
-            sees_members(node, 2).await;
+            node.comes_to("members_alive", 2).await;
         }
         // Each side writes a third of the keys for itself, and both another third, the right side last.
         let (mut expected, mut turn) = (Vec::new(), 0);
@@ -233,7 +221,7 @@ fn clusters_do_not_merge_when_a_machine_gets_an_address_that_was_used() {
         assert_eq!(client.list("NODES").await.len(), 1);
         assert_eq!(client.list("KEYS").await, ["theirs"]);
         for node in ours.others(1) {
-            sees_members(node, 2).await;
+            node.comes_to("members_alive", 2).await;
             let nodes = node.connect().await.list("NODES").await;
             assert!(!nodes.iter().any(|line| line.starts_with("stranger ")), "{nodes:?}");
             assert_eq!(node.connect().await.ask("GET theirs").await, "ERROR: Key not found");

@@ -29,6 +29,7 @@ use support::eventually;
 use support::figures::millis;
 use support::load::Data;
 use support::load::Load;
+use support::load::addresses;
 use support::load::broken;
 use support::node::Node;
 use support::node::Plan;
@@ -37,18 +38,6 @@ use support::resp::RespClient;
 
 const DATA: Data = Data { keys: 10_000, value_bytes: 200 };
 const PAUSE: Duration = Duration::from_millis(2);
-
-fn addresses<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<SocketAddr> {
-    nodes.into_iter().map(|node| node.plan.client).collect()
-}
-
-async fn knows_members(node: &Node, count: u64) {
-    eventually(LONG, async || match node.figure("members").await {
-        known if known == count => Ok(()),
-        known => Err(format!("{} knows {known} members, not {count}", node.plan.name)),
-    })
-    .await;
-}
 
 #[test]
 fn a_node_leaves_for_good_under_load_and_every_copy_is_rebuilt_before_it_goes() {
@@ -62,7 +51,7 @@ fn a_node_leaves_for_good_under_load_and_every_copy_is_rebuilt_before_it_goes() 
         println!("leave for good: ready to go after {}", millis(start.elapsed()));
         assert!(cluster.nodes[3].ended().await.success());
         for node in &cluster.nodes[..3] {
-            knows_members(node, 3).await;
+            node.comes_to("members", 3).await;
         }
         load.goes_on(100).await;
         let seen = load.stop().await;
@@ -113,7 +102,7 @@ fn a_node_that_stood_still_while_it_was_forgotten_is_told_so_and_ends() {
         })
         .await;
         for node in &cluster.nodes[..2] {
-            knows_members(node, 2).await;
+            node.comes_to("members", 2).await;
         }
         cluster.nodes[2].signal(Signal::SIGCONT);
         assert!(!cluster.nodes[2].ended().await.success());
@@ -128,7 +117,7 @@ fn a_node_that_stood_still_while_it_was_forgotten_is_told_so_and_ends() {
         cluster.nodes[2].start_again();
         assert!(!cluster.nodes[2].ended().await.success());
         for index in [0, 1, fourth] {
-            knows_members(&cluster.nodes[index], 3).await;
+            cluster.nodes[index].comes_to("members", 3).await;
         }
         DATA.assert_readable(&mut cluster.nodes[fourth].connect().await).await;
     });
@@ -265,7 +254,7 @@ fn writes_are_answered_and_counted_where_no_replica_can_be_reached() {
         assert_eq!(client.ask(format!("SET {} frozen", keys[0])).await, "OK");
         println!("replicated: answered {} after the only replica had frozen", millis(start.elapsed()));
         assert_eq!(figures().await, [100, 1]);
-        sees_members(&cluster.nodes[0], 1).await;
+        cluster.nodes[0].comes_to("members_alive", 1).await;
         let start = Instant::now();
         assert_eq!(client.ask(format!("SET {} alone", keys[0])).await, "OK");
         println!("replicated: answered {} after it was known to be dead", millis(start.elapsed()));
@@ -281,14 +270,6 @@ fn writes_are_answered_and_counted_where_no_replica_can_be_reached() {
         assert_eq!(client.ask(format!("SET {} again", keys[0])).await, "OK");
         assert_eq!(figures().await, [101, 2]);
     });
-}
-
-async fn sees_members(node: &Node, count: u64) {
-    eventually(LONG, async || match node.figure("members_alive").await {
-        seen if seen == count => Ok(()),
-        seen => Err(format!("{} sees {seen} members, not {count}", node.plan.name)),
-    })
-    .await;
 }
 
 /// Stands in for a seed whose clock is so far ahead, until it has been asked once.

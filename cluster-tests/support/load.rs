@@ -13,6 +13,23 @@ use tokio::task::JoinHandle;
 use super::LONG;
 use super::client::Client;
 use super::eventually;
+use super::node::Node;
+
+/// How long before the loss of a node a write may have been acknowledged that is lost with it, in the mode
+/// `async`. It takes a primary a millisecond to send a change on; this is for a machine that does much else.
+const LOST_BEFORE_MAX: Duration = Duration::from_secs(5);
+/// Answers that the node had sent arrive a little after its end.
+const LOST_AFTER_MAX: Duration = Duration::from_secs(2);
+
+/// Whether the mode `async` allows that what was acknowledged then is lost with a node.
+pub fn may_be_lost(acknowledged: Instant, struck: Instant) -> bool {
+    acknowledged + LOST_BEFORE_MAX > struck && acknowledged < struck + LOST_AFTER_MAX
+}
+
+/// Where clients reach nodes.
+pub fn addresses<'a>(nodes: impl IntoIterator<Item = &'a Node>) -> Vec<SocketAddr> {
+    nodes.into_iter().map(|node| node.plan.client).collect()
+}
 
 /// A write that was acknowledged.
 #[derive(Clone, Debug)]

@@ -223,6 +223,15 @@ impl Node {
         stats[name].parse().unwrap()
     }
 
+    /// Waits until one of its figures has this value.
+    pub async fn comes_to(&self, figure: &str, value: u64) {
+        eventually(LONG, async || match self.figure(figure).await {
+            found if found == value => Ok(()),
+            found => Err(format!("{}: {figure} is {found}, not {value}", self.plan.name)),
+        })
+        .await;
+    }
+
     /// Processor time that it has used, in seconds.
     pub fn processor_time(&self) -> f64 {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).unwrap();
