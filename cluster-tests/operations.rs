@@ -272,6 +272,67 @@ fn writes_are_answered_and_counted_where_no_replica_can_be_reached() {
     });
 }
 
+#[test]
+fn wait_says_how_many_replicas_have_what_the_connection_has_written() {
+    alone(async {
+        let cluster = Cluster::start(2).await;
+        let (here, there) = (cluster.keys_of(0).await, cluster.keys_of(1).await);
+        let address = cluster.nodes[0].plan.client;
+        let mut silent = RespClient::connect(address).await;
+        assert_eq!(silent.ask("WAIT 1 0").await, ":1", "nothing was written");
+        let mut client = RespClient::connect(address).await;
+        for key in here.iter().chain(&there).step_by(40) {
+            assert_eq!(client.ask(&format!("SET {key} plain")).await, "OK");
+            assert_eq!(client.ask(&format!("INCR {key}-number")).await, ":1");
+        }
+        assert_eq!(client.ask("WAIT 1 0").await, ":1", "through the node that serves them or another one");
+        assert_eq!(client.ask("WAIT 1 0").await, ":1", "nothing was written since");
+
+        cluster.nodes[1].freeze().await;
+        assert_eq!(client.ask(&format!("SET {} frozen", here[0])).await, "OK");
+        let start = Instant::now();
+        assert_eq!(client.ask("WAIT 1 300").await, ":0");
+        assert!(start.elapsed() >= Duration::from_millis(300), "{:?}", start.elapsed());
+        assert_eq!(client.ask("WAIT 1 1").await, ":0", "it is still nowhere else");
+        cluster.nodes[0].comes_to("members_alive", 1).await;
+        assert_eq!(client.ask(&format!("SET {} alone", here[0])).await, "OK");
+        assert_eq!(client.ask("WAIT 1 1").await, ":0");
+        cluster.nodes[1].signal(Signal::SIGCONT);
+        // The stream that these writes were in is gone: the replica fetches them.
+        assert_eq!(client.ask("WAIT 1 0").await, ":1");
+        cluster.settled().await;
+        cluster.nodes[1].assert_alike().await;
+    });
+}
+
+#[test]
+fn what_wait_has_found_on_a_replica_survives_the_kill_of_its_primary() {
+    alone(async {
+        let mut cluster = Cluster::start(3).await;
+        for victim in 0..3 {
+            let keys: Vec<String> = cluster.keys_of(victim).await.into_iter().step_by(3).collect();
+            let asked = (victim + 1) % 3;
+            let mut client = RespClient::connect(cluster.nodes[asked].plan.client).await;
+            for piece in keys.chunks(50) {
+                for key in piece {
+                    client.send(&format!("SET {key} {victim}")).await;
+                }
+                for _ in piece {
+                    assert_eq!(client.receive().await.unwrap(), "OK");
+                }
+            }
+            assert_eq!(client.ask("WAIT 1 0").await, ":1");
+            cluster.nodes[victim].kill();
+            for key in &keys {
+                assert_eq!(client.ask(&format!("GET {key}")).await, victim.to_string(), "{key}");
+            }
+            cluster.nodes[victim].ended().await;
+            cluster.nodes[victim].start_again();
+            cluster.settled().await;
+        }
+    });
+}
+
 /// Stands in for a seed whose clock is so far ahead, until it has been asked once.
 async fn seed_with_clock(listener: tokio::net::TcpListener, ahead_ms: u64) {
     let (mut socket, _) = listener.accept().await.unwrap();

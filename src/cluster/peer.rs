@@ -35,7 +35,7 @@ use crate::time::Timestamp;
 use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
-pub const PEER_VERSION: u16 = 8;
+pub const PEER_VERSION: u16 = 9;
 /// The longest frame, in bytes, its length field not counted.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
@@ -146,6 +146,19 @@ pub enum Request {
         /// The number of the last happening that is known.
         after: u64,
     },
+    /// Answer when so many replicas have what was written to partitions that you serve, or in time.
+    AwaitCopies {
+        /// Named by the answer.
+        id: u64,
+        /// Where it was written.
+        partitions: PartitionSet,
+        /// How long ago, at most.
+        age_ms: u64,
+        /// So many are enough.
+        wanted: u32,
+        /// How long to wait.
+        wait_ms: u64,
+    },
 }
 
 /// What the node that accepted says.
@@ -240,6 +253,28 @@ pub enum Response {
         /// How the node is.
         report: Report,
     },
+    /// The answer to [`Request::AwaitCopies`].
+    Copied {
+        /// Of the request.
+        id: u64,
+        /// So many replicas have it, where they are the fewest.
+        count: u32,
+        /// Whether these are all.
+        spread: Spread,
+        /// That is so for what was written in the last so many microseconds.
+        holds_us: u64,
+    },
+}
+
+/// Which of the replicas have what was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Encode, Decode)]
+pub enum Spread {
+    /// All.
+    Everywhere,
+    /// Not all.
+    Partly,
+    /// Nobody can say: who serves a partition does so only since then.
+    Unknown,
 }
 
 /// Who dials, and why.
@@ -529,6 +564,13 @@ mod tests {
                 at: Timestamp::from_millis(3),
             },
             Request::Report { id: 8, after: 9 },
+            Request::AwaitCopies {
+                id: 9,
+                partitions: PartitionSet::full(),
+                age_ms: 1,
+                wanted: 2,
+                wait_ms: 3,
+            },
         ]
     }
 
@@ -570,6 +612,7 @@ mod tests {
                 next: None,
             },
             Response::Reported { id: 8, report: report() },
+            Response::Copied { id: 9, count: 1, spread: Spread::Partly, holds_us: 7 },
         ]
     }
 
@@ -605,16 +648,16 @@ mod tests {
     #[test]
     fn frames_are_byte_for_byte_as_the_specification_shows_them() {
         let spec = include_str!("../../proto-spec/peer.md");
-        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _, remove, digest, _, report] =
+        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _, remove, digest, _, report, _] =
             &requests()[..]
         else {
-            panic!("sixteen requests")
+            panic!("seventeen requests")
         };
         let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
         let [_, refused, version, _, _, _, forwarded, applied, scanned, _, sized, rest @ ..] =
             &responses()[..]
         else {
-            panic!("seventeen responses")
+            panic!("eighteen responses")
         };
         let frames = [forward, &stream, pull, scan, flush, size, lease, choose, remove, digest, report];
         let frames = frames.map(encode).into_iter();
@@ -688,7 +731,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400), tag in 0..17_u8) {
+        fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400), tag in 0..18_u8) {
             let mut framed = BytesMut::new();
             framed.put_u32(body.len() as u32 + 1);
             framed.put_u8(tag);
@@ -700,7 +743,7 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_never_panics(which in 0..16_usize, at: prop::sample::Index, bit in 0..8_u8) {
+        fn a_flipped_bit_never_panics(which in 0..17_usize, at: prop::sample::Index, bit in 0..8_u8) {
             let mut frame = BytesMut::from(&encode(&requests()[which])[..]);
             let at = at.index(frame.len());
             frame[at] ^= 1 << bit;

@@ -384,6 +384,11 @@ impl Serving {
         self.view.successors(partition)
     }
 
+    /// The partitions that it serves.
+    pub const fn serves(&self) -> &PartitionSet {
+        &self.primary
+    }
+
     /// Whether somebody has a lease of the key.
     pub fn is_leased(&self, key: &[u8], now: Timestamp) -> bool {
         self.tenure.is_leased(key, now)

@@ -115,6 +115,12 @@ pub enum Invalid {
     /// A word, or a value that is to be counted with, is no whole number of 64 bits.
     #[error("value is not an integer or out of range")]
     NotInteger,
+    /// A time to wait is no whole number of 64 bits.
+    #[error("timeout is not an integer or out of range")]
+    TimeoutNotInteger,
+    /// A time to wait is below zero.
+    #[error("timeout is negative")]
+    TimeoutNegative,
     /// A number that must not be below zero is.
     #[error("value is out of range, must be positive")]
     NotPositive,
@@ -350,6 +356,8 @@ impl Invalid {
             Self::NoScript => "NOSCRIPT",
             Self::Syntax
             | Self::NotInteger
+            | Self::TimeoutNotInteger
+            | Self::TimeoutNegative
             | Self::NotPositive
             | Self::NotFloat
             | Self::NotFinite

@@ -1,5 +1,7 @@
 //! What a client asks of its connection or of the node, rather than of keys.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 
 use crate::command::Ack;
@@ -34,6 +36,8 @@ pub enum Server {
     },
     /// When writes of this connection are acknowledged from now on.
     Ack(Ack),
+    /// How many replicas have what this connection has written.
+    Wait(Wait),
     /// Whether this node's copies may answer reads of the connection.
     ReadCopies(bool),
     /// About what took long.
@@ -43,6 +47,17 @@ pub enum Server {
         /// No more than so many.
         count: usize,
     },
+}
+
+/// The arguments of WAIT.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wait {
+    /// So many are enough.
+    pub replicas: usize,
+    /// How long to wait for them; none: for ever.
+    pub timeout: Option<Duration>,
+    /// Not at all: it is one of the commands of a transaction.
+    pub is_at_once: bool,
 }
 
 /// About what took long on this node.

@@ -212,6 +212,7 @@ fn is_part(command: &Command) -> bool {
             | Server::SlowLog(_)
             | Server::HotKeys { .. }
             | Server::Ack(_)
+            | Server::Wait(_)
             | Server::Time => true,
             // They would change the protocol within a reply, or give none.
             Server::Hello(_) | Server::Reset | Server::Shutdown => false,

@@ -179,6 +179,8 @@ static TABLE: &[Verb] = &[
         .with_tips("nondeterministic_output request_policy:all_shards response_policy:special"),
     row("CONFIG", -2, "admin loading stale", NO_KEY, "2.0.0", "server", parse::server::config, "Settings as Redis names them: GET, SET, RESETSTAT."),
     row("TIME", 1, "loading stale fast", NO_KEY, "2.6.0", "server", parse::server::time, "The node's clock: seconds and microseconds."),
+    row("WAIT", 3, "noscript", NO_KEY, "3.0.0", "generic", parse::server::wait, "How many replicas have what the connection has written, once there are so many.")
+        .with_tips("request_policy:all_shards response_policy:agg_min"),
     row("SLOWLOG", -2, "admin loading stale", NO_KEY, "2.2.12", "server", parse::server::slowlog, "What took long on the node: GET, LEN, RESET.")
         .with_tips("request_policy:all_nodes nondeterministic_output")
         .text("SLOWLOG", 0, "what took long on this node"),

@@ -29,6 +29,8 @@ use crate::command::Ack;
 use crate::command::KeyCommand;
 use crate::node::context::Context;
 use crate::node::context::Counters;
+use crate::node::peers;
+use crate::node::wait::Written;
 use crate::store::Partition;
 use crate::time::Moment;
 
@@ -42,6 +44,8 @@ pub struct Acks {
     /// Written on the shard that is held, once for each write.
     written: Vec<Partition>,
     parts: Vec<Part>,
+    /// What WAIT is about.
+    pub for_wait: Written,
 }
 
 /// What was written while one shard was held.
@@ -62,7 +66,7 @@ struct Line {
 /// A mark in a stream.
 #[derive(Debug)]
 enum Mark {
-    Sent(oneshot::Receiver<()>),
+    Sent(oneshot::Receiver<Instant>),
     Known(bool),
 }
 
@@ -94,6 +98,7 @@ impl Acks {
 
     /// A write was carried out on the shard that is held.
     pub fn wrote(&mut self, partition: Partition) {
+        self.for_wait.add(partition);
         if self.mode == Ack::Replicated {
             self.written.push(partition);
         }
@@ -125,7 +130,7 @@ impl Acks {
             if part.marks.iter().all(|(marked, _)| marked != node) {
                 let (reached, mark) = oneshot::channel();
                 part.marks.push((*node, Mark::Sent(mark)));
-                sent.push((*node, reached));
+                sent.push((*node, peers::Mark { reached, behind: None }));
             }
         }
         context.peers.stream_marked(out, sent);
@@ -174,7 +179,7 @@ impl Part {
         for node in line {
             let Some((_, mark)) = self.marks.iter_mut().find(|(marked, _)| marked == node) else { continue };
             if let Mark::Sent(reached) = mark {
-                *mark = Mark::Known(matches!(timeout_at(deadline, reached).await, Ok(Ok(()))));
+                *mark = Mark::Known(matches!(timeout_at(deadline, reached).await, Ok(Ok(_))));
             }
             if matches!(mark, Mark::Known(true)) {
                 return true;
@@ -200,7 +205,7 @@ fn report(context: &Context, writes: usize) {
 mod tests {
     use super::*;
 
-    fn part(line: &[u64]) -> (Part, Vec<oneshot::Sender<()>>) {
+    fn part(line: &[u64]) -> (Part, Vec<oneshot::Sender<Instant>>) {
         let mut part = Part::default();
         let nodes: Vec<NodeId> = line.iter().copied().map(NodeId::from_raw).collect();
         part.add(nodes.iter().copied());
@@ -222,10 +227,10 @@ mod tests {
     #[tokio::test]
     async fn the_first_in_line_counts_and_the_next_one_if_it_is_lost() {
         let (mut both, mut sent) = part(&[1, 2]);
-        sent.remove(0).send(()).unwrap();
+        sent.remove(0).send(Instant::now()).unwrap();
         assert!(is_replicated(&mut both).await, "the first one has it, whatever the second one has");
         let (mut both, mut sent) = part(&[1, 2]);
-        sent.remove(1).send(()).unwrap();
+        sent.remove(1).send(Instant::now()).unwrap();
         drop(sent);
         assert!(is_replicated(&mut both).await, "the first one is lost, the second one has it");
         let (mut both, sent) = part(&[1, 2]);

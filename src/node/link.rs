@@ -173,6 +173,7 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
             | Response::Digested { .. }
             | Response::Surveyed { .. }
             | Response::Reported { .. }
+            | Response::Copied { .. }
             | Response::Flushed { .. } => Err(PeerError::Unexpected),
         }
     };
@@ -307,6 +308,7 @@ impl LinkReader {
                 | Response::Digested { id, .. }
                 | Response::Surveyed { id, .. }
                 | Response::Reported { id, .. }
+                | Response::Copied { id, .. }
                 | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };

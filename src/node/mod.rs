@@ -64,6 +64,7 @@ mod supervisor;
 mod survey;
 mod turn_away;
 mod usage;
+mod wait;
 mod welcome;
 
 use std::collections::BTreeMap;
@@ -260,17 +261,6 @@ impl Node {
     /// Where the node is reached.
     pub fn addresses(&self) -> Addresses {
         *self.context.addresses.get().expect("set at the start")
-    }
-
-    /// Returns when the node has joined, and has had everything once that it is to have.
-    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
-        let mut ready = self.context.is_ready.subscribe();
-        async move {
-            if ready.wait_for(|is_ready| *is_ready).await.is_err() {
-                // The node has gone before.
-                std::future::pending().await
-            }
-        }
     }
 
     /// Returns when a client has asked for the end of the node.

@@ -15,6 +15,7 @@ use std::sync::atomic::Ordering;
 
 use tokio::sync::oneshot;
 use tokio::sync::watch;
+use tokio::time::Instant;
 
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
@@ -25,6 +26,7 @@ use crate::cluster::serving::Outgoing;
 use crate::node::context::Door;
 use crate::node::link::LinkHandle;
 use crate::node::replication_sender;
+use crate::node::wait::Writes;
 use crate::store::PartitionSet;
 use crate::time::Moment;
 
@@ -36,8 +38,15 @@ const PULL_BYTES_MAX: usize = if cfg!(feature = "sim") { 1024 } else { 4 * 1024 
 /// What an item weighs beyond its key and value.
 const ITEM_BYTES: usize = 64;
 
-/// Answered when what was streamed before it is applied; dropped if that may never be known.
-pub type Mark = oneshot::Sender<()>;
+/// A place in a stream.
+#[derive(Debug)]
+pub struct Mark {
+    /// Answered when what was streamed before it is applied; dropped if that may never be known. Says since
+    /// when the stream has lost nothing, or nothing that counts.
+    pub reached: oneshot::Sender<Instant>,
+    /// Dropped also if the stream may lack any of these.
+    pub behind: Option<Arc<Writes>>,
+}
 
 /// Another node.
 #[derive(Debug)]

@@ -42,6 +42,7 @@ use crate::node::router;
 use crate::node::shard;
 use crate::node::survey;
 use crate::node::survey::NodeDigest;
+use crate::node::wait;
 use crate::store::Blob;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -277,6 +278,18 @@ pub async fn serve(
                 tokio::spawn(async move {
                     let report = inquiry::report_here(&context, after).await;
                     let _ = replies.send(peer::encode(&Response::Reported { id, report })).await;
+                });
+            }
+            Request::AwaitCopies { id, partitions, age_ms, wanted, wait_ms } => {
+                let (context, replies) = (Arc::clone(&context), replies.clone());
+                tokio::spawn(async move {
+                    let relied = wait::copies_for(&context, partitions, age_ms, wanted, wait_ms).await;
+                    let count = u32::try_from(relied.copies.count).unwrap_or(u32::MAX);
+                    let holds = relied.since.map(|since| since.elapsed());
+                    let holds_us =
+                        holds.and_then(|holds| u64::try_from(holds.as_micros()).ok()).unwrap_or(u64::MAX);
+                    let copied = Response::Copied { id, count, spread: relied.copies.spread, holds_us };
+                    let _ = replies.send(peer::encode(&copied)).await;
                 });
             }
             Request::Flush { id } => {

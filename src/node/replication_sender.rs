@@ -13,6 +13,7 @@ use ractor::ActorProcessingErr;
 use ractor::ActorRef;
 use ractor::ActorStatus;
 use tokio::task::JoinHandle;
+use tokio::time::Instant;
 use tracing::debug;
 use tracing::warn;
 
@@ -40,6 +41,7 @@ use crate::node::peers::QUEUE_BYTES_MAX;
 use crate::node::placement;
 use crate::node::removal;
 use crate::node::shard;
+use crate::store::PartitionSet;
 use crate::time::Timestamp;
 
 /// Bytes of the stream that are under way without having been acknowledged.
@@ -105,6 +107,25 @@ pub struct State {
     is_waiting_for_room: bool,
     /// Who waits until a frame is applied, in the order of the frames.
     marks: VecDeque<(u64, Mark)>,
+    /// Since when the stream has lost nothing.
+    whole_since: Instant,
+    /// Of these the peer has pulled what was lost before.
+    pulled: PartitionSet,
+}
+
+impl State {
+    /// Since when the stream, with what was pulled, has lost nothing of what the mark is behind.
+    fn whole_since(&self, mark: &Mark) -> Instant {
+        let Some(writes) = &mark.behind else { return self.whole_since };
+        let mut lost = writes.partitions.clone();
+        lost.subtract(&self.pulled);
+        if lost.is_empty() { self.whole_since.min(writes.since) } else { self.whole_since }
+    }
+
+    /// Whether all that the mark is behind is in the stream, or was pulled.
+    fn has_all(&self, mark: &Mark) -> bool {
+        mark.behind.as_ref().is_none_or(|writes| self.whole_since(mark) <= writes.since)
+    }
 }
 
 impl Actor for ReplicationSender {
@@ -126,6 +147,8 @@ impl Actor for ReplicationSender {
             dialler_number: 0,
             is_waiting_for_room: false,
             marks: VecDeque::new(),
+            whole_since: Instant::now(),
+            pulled: PartitionSet::new(),
         };
         if let Some(identity) = self.peer.identity() {
             self.dial(&myself, identity, &mut state);
@@ -142,7 +165,7 @@ impl Actor for ReplicationSender {
         match message {
             Message::Items { items, bytes, mark } => {
                 if self.push(items, state)
-                    && let Some(mark) = mark
+                    && let Some(mark) = mark.filter(|mark| state.has_all(mark))
                 {
                     state.marks.push_back((state.outbound.next_number() - 1, mark));
                     reach_marks(state);
@@ -200,6 +223,9 @@ impl ReplicationSender {
             let mut bytes = 0;
             let mut frame = Vec::new();
             while let Some(item) = rest.next_if(|_| bytes < FRAME_ITEMS_BYTES_MAX) {
+                if let StreamItem::PullDone { partitions, .. } = &item {
+                    state.pulled.union_with(partitions);
+                }
                 bytes += item.bytes();
                 frame.push(item);
             }
@@ -231,6 +257,8 @@ impl ReplicationSender {
     /// sees the gap and asks again. (A link that is only lost ends nothing: its stream is resumed.)
     fn reset(&self, state: &mut State) {
         state.outbound.reset();
+        state.whole_since = Instant::now();
+        state.pulled = PartitionSet::new();
         // Nobody will ever say that what they wait for is applied.
         state.marks.clear();
         self.close_link(state);
@@ -298,8 +326,9 @@ fn reach_marks(state: &mut State) {
     let applied = state.outbound.acknowledged_up_to();
     while state.marks.front().is_some_and(|(number, _)| *number <= applied) {
         let Some((_, mark)) = state.marks.pop_front() else { return };
+        let whole_since = state.whole_since(&mark);
         // Whoever waited may have given up.
-        let _ = mark.send(());
+        let _ = mark.reached.send(whole_since);
     }
 }
 

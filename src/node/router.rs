@@ -195,6 +195,9 @@ async fn attempt(
 ) -> Vec<Placed> {
     let of = |command: &KeyCommand| {
         let partition = Partition::of(&command.key.0);
+        if !command.is_read() {
+            acks.for_wait.add(partition);
+        }
         match view.route(partition) {
             Some(node) if node == view.me() => Place::Shard(context.shard_of(partition)),
             Some(node) => Place::Node(node),
@@ -202,7 +205,8 @@ async fn attempt(
         }
     };
     let mut again = Vec::new();
-    let groups = start(context, codec, acks, group(pending.into_iter(), of));
+    let groups = group(pending.into_iter(), of);
+    let groups = start(context, codec, acks, groups);
     for (places, answers) in join_until(groups, acks, deadline).await {
         for (place, answer) in places.into_iter().zip(answers) {
             match answer {
@@ -229,7 +233,7 @@ fn refuse(codec: Codec, refusal: &Refusal, pending: &[Placed], replies: &mut [By
 /// Commands by where they go; each group keeps their order.
 fn group(
     placed: impl Iterator<Item = Placed>,
-    of: impl Fn(&KeyCommand) -> Place,
+    mut of: impl FnMut(&KeyCommand) -> Place,
 ) -> Vec<(Place, Vec<usize>, Vec<KeyCommand>)> {
     let mut groups: Vec<(Place, Vec<usize>, Vec<KeyCommand>)> = Vec::new();
     for (place, command) in placed {

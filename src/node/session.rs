@@ -181,8 +181,8 @@ impl Session {
                 let first =
                     self.calls.first().map_or(if gets > 0 { "GET" } else { "SET" }, |verb| verb.name());
                 let words = slow::words(first, key, count);
-                // Who waits for a lease wants to wait.
-                if !self.calls.iter().any(|verb| verb.name() == "GETLEASE") {
+                // Who waits for a lease or for replicas wants to wait.
+                if !self.calls.iter().any(|verb| ["GETLEASE", "WAIT"].contains(&verb.name())) {
                     slow::note(&self.context, &self.open.client, took, words);
                 }
             }
@@ -245,6 +245,7 @@ impl Session {
             }
             // Carried out where there is more at hand: see `connection`.
             Server::Ack(_)
+            | Server::Wait(_)
             | Server::Info { .. }
             | Server::Config(Config::Set(_) | Config::ResetStatistics)
             | Server::SlowLog(_)

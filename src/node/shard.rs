@@ -46,6 +46,9 @@ use crate::node::lease::Waited;
 use crate::node::lease::Waiters;
 #[cfg(doc)]
 use crate::node::shard_door::ShardDoor;
+use crate::node::wait::Lines;
+use crate::node::wait::Terms;
+use crate::node::wait::Writes;
 use crate::protocol;
 use crate::store::KeyHash;
 use crate::store::Partition;
@@ -157,6 +160,8 @@ pub enum Message {
         /// Gets the keys, and where to go on.
         reply: oneshot::Sender<(Vec<SurveyedKey>, Option<ScanCursor>)>,
     },
+    /// Say who has these writes, if this shard can.
+    Lines(Arc<Writes>, oneshot::Sender<Lines>),
     /// The shard's figures, and the keys of the partitions that it serves.
     Stats(oneshot::Sender<(ShardStats, Served)>),
     /// Keep to the memory and the policy that the node has now; told when it is known.
@@ -228,6 +233,8 @@ pub struct ShardActor {
 pub struct Core {
     serving: Serving,
     stalls_known: u64,
+    /// Since when each partition is served.
+    terms: Terms,
     /// Who waits for the end of a lease.
     waiters: Waiters,
     /// The latest version that others on this node know of.
@@ -333,6 +340,7 @@ impl Actor for ShardActor {
         let core = Core {
             serving,
             stalls_known: NO_VIEW_YET,
+            terms: Terms::default(),
             waiters: Waiters::default(),
             latest: Version::ZERO,
             out: Outgoing::new(),
@@ -352,7 +360,7 @@ impl Actor for ShardActor {
         let mut guard = self.context.shards[usize::from(self.number)].lock().ok_or("a command failed")?;
         let core = guard.as_mut().ok_or("the shard has no core")?;
         let now = self.context.clocks.wall();
-        let Core { serving, stalls_known, waiters, out, .. } = core;
+        let Core { serving, stalls_known, terms, waiters, out, .. } = core;
         match message {
             Message::Run(batch) => self.run(batch, core),
             Message::Apply { from, items, done } => {
@@ -363,8 +371,12 @@ impl Actor for ShardActor {
             Message::View { view, stalls } => {
                 serving.see(view);
                 *stalls_known = stalls;
+                terms.keep(serving.serves());
             }
-            Message::HandOver { to, given } => serving.hand_over(to, &given, out),
+            Message::HandOver { to, given } => {
+                serving.hand_over(to, &given, out);
+                terms.keep(serving.serves());
+            }
             Message::Pull { by, id, wants } => serving.start_pull(by, id, &wants),
             Message::StreamBroken(to) => serving.stream_broken(to),
             Message::Purge(partitions) => serving.purge(&partitions),
@@ -393,6 +405,11 @@ impl Actor for ShardActor {
             }
             Message::Survey { cursor, partitions, at, reply } => {
                 let _ = reply.send(serving.survey(cursor, &partitions, at));
+            }
+            Message::Lines(writes, reply) => {
+                // Whoever waits may have given up.
+                let is_its = |partition| self.context.shard_of(partition) == usize::from(self.number);
+                let _ = reply.send(terms.lines(&writes, serving, is_its));
             }
             Message::Stats(reply) => {
                 let _ = reply.send((serving.stats(), serving.served()));

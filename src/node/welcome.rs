@@ -55,6 +55,7 @@ pub async fn welcome(
             | Request::Digest { .. }
             | Request::Survey { .. }
             | Request::Report { .. }
+            | Request::AwaitCopies { .. }
             | Request::Flush { .. } => return Err(PeerError::Unexpected),
         },
         Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),

@@ -1,5 +1,7 @@
 //! Commands about the connection, the node and the cluster.
 
+use std::time::Duration;
+
 use crate::command::Ack;
 use crate::command::Command;
 use crate::command::Invalid;
@@ -15,6 +17,7 @@ use crate::command::server::Hello;
 use crate::command::server::NameFilter;
 use crate::command::server::Server;
 use crate::command::server::SlowLog;
+use crate::command::server::Wait;
 
 type Parsed = Result<Command, Refusal>;
 
@@ -90,6 +93,15 @@ pub fn unwatch(_: &mut Words<'_>) -> Parsed {
 
 pub fn time(_: &mut Words<'_>) -> Parsed {
     Ok(Command::Server(Server::Time))
+}
+
+pub fn wait(words: &mut Words<'_>) -> Parsed {
+    // A number below zero is enough at once, as in Redis.
+    let replicas = usize::try_from(words.integer()?).unwrap_or_default();
+    let timeout_ms = parse_integer(&words.word()?).ok_or(Refusal::Invalid(Invalid::TimeoutNotInteger))?;
+    let timeout_ms = u64::try_from(timeout_ms).map_err(|_| Refusal::from(Invalid::TimeoutNegative))?;
+    let timeout = (timeout_ms > 0).then(|| Duration::from_millis(timeout_ms));
+    Ok(Command::Server(Server::Wait(Wait { replicas, timeout, is_at_once: false })))
 }
 
 /// Entries and keys that are told where no number is said.

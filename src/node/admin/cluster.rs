@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
@@ -66,7 +67,7 @@ pub async fn cluster(State(context): State<Arc<Context>>) -> Json<Value> {
         "at": context.clocks.wall().as_millis(),
         "view": format!("{:08x}", view.fingerprint()),
         "settled": view.is_settled(),
-        "ready": *context.is_ready.borrow(),
+        "ready": context.is_ready.load(Ordering::Acquire),
         "partitions": PARTITION_COUNT,
         "nodes": nodes,
         "arcs": arcs,

@@ -23,6 +23,7 @@ use crate::node::gather;
 use crate::node::info;
 use crate::node::lease;
 use crate::node::report;
+use crate::node::wait;
 use crate::protocol;
 use crate::protocol::text;
 
@@ -65,7 +66,10 @@ impl Connection {
                 let size = cluster_wide::size(&context, access.scope).await;
                 size.map(|size| Reply::Integer(i64::try_from(size.keys).unwrap_or(i64::MAX)))
             }
-            Command::Flush => cluster_wide::flush(&context, access.scope).await.map(|()| Reply::Done),
+            Command::Flush => {
+                self.acks.for_wait.add_all();
+                cluster_wide::flush(&context, access.scope).await.map(|()| Reply::Done)
+            }
             Command::Cluster(asked) => Ok(cluster_query::answer(&context, asked).await),
             Command::Nodes => Ok(Reply::Lines(report::nodes(&context.current_view()))),
             Command::Ring => Ok(Reply::Lines(report::ring(&context.current_view()))),
@@ -88,6 +92,10 @@ impl Connection {
             Command::RandomKey => {
                 let key = cluster_wide::any_key(&context, access.scope).await;
                 key.map(|key| key.map_or(Reply::Absent, bulk))
+            }
+            Command::Server(Server::Wait(asked)) => {
+                let count = wait::wait(&context, access.scope, &mut self.acks.for_wait, asked).await;
+                Ok(Reply::Integer(i64::try_from(count).unwrap_or(i64::MAX)))
             }
             Command::Server(Server::Ack(ack)) => {
                 self.acks.set_mode(ack);

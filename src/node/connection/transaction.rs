@@ -6,6 +6,7 @@ use bytes::Bytes;
 
 use crate::command;
 use crate::command::Codec;
+use crate::command::Command;
 use crate::command::KeyCommand;
 use crate::command::Mark;
 use crate::command::Op;
@@ -13,6 +14,8 @@ use crate::command::Plan;
 use crate::command::Planned;
 use crate::command::Refusal;
 use crate::command::Step;
+use crate::command::server::Server;
+use crate::command::server::Wait;
 use crate::node::connection::Connection;
 use crate::node::gather;
 use crate::node::redirect;
@@ -116,6 +119,13 @@ impl Connection {
                 self.answer_planned(codec, &parts, item);
             }
             if let Some(command) = last {
+                // A transaction waits for nobody.
+                let command = match command {
+                    Command::Server(Server::Wait(wait)) => {
+                        Command::Server(Server::Wait(Wait { is_at_once: true, ..wait }))
+                    }
+                    command => command,
+                };
                 self.answer_alone(codec, command).await?;
             }
         }
