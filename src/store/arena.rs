@@ -2,21 +2,20 @@
 //!
 //! A span is named by a number that it keeps while it lies elsewhere. So free space that is scattered
 //! over a region can be joined by moving its spans together, and a region can be emptied into the
-//! others and given back. The allocator sees regions only: whatever sizes come and go, what the
-//! process has resident is what is counted here. A span longer than a region gets one of its own.
+//! others and given back. Regions come from the kernel and go back there: whatever sizes come and go,
+//! what the process has resident is what is counted here. A span longer than a region gets one of its own.
 //!
 //! What lies in a span, and when a region may be added, is decided by others.
 
-use crate::store::size_class;
-use crate::store::size_class::size_class;
+use crate::store::memory;
+use crate::store::memory::Memory;
 
 /// Spans begin and end at multiples of this.
 pub(super) const GRANULE_BYTES: usize = 256;
 /// What is kept about a span: its place here, its entry in its region, and the slab's page.
 pub(super) const SPAN_OVERHEAD_BYTES: usize = size_of::<Place>() + size_of::<Placed>() + 16;
 
-/// With what the allocator puts in front it fills whole slices.
-const REGION_BYTES_MAX: usize = (1 << 20) - size_class::HEADER;
+const REGION_BYTES_MAX: usize = 1 << 20;
 const REGION_BYTES_MIN: usize = 1 << 18;
 
 /// Where a span lies, and how long a slot in it is. Eight bytes, since every access begins here.
@@ -44,7 +43,7 @@ pub(super) struct Arena {
 
 #[derive(Default)]
 struct Region {
-    bytes: Box<[u8]>,
+    memory: Memory,
     /// In the order in which they lie.
     spans: Vec<Placed>,
 }
@@ -93,7 +92,7 @@ impl Arena {
 
     /// The bytes of the longest span that lies in a region with others.
     pub(super) fn common_bytes_max(&self) -> usize {
-        self.region_bytes / GRANULE_BYTES * GRANULE_BYTES
+        self.region_bytes
     }
 
     /// The numbers of spans are below this.
@@ -104,7 +103,8 @@ impl Arena {
     /// What a region for such a span would add to the memory.
     pub(super) fn growth_bytes(&self, granules: u32) -> usize {
         let bytes = granules as usize * GRANULE_BYTES;
-        SPAN_OVERHEAD_BYTES + if bytes > self.region_bytes { size_class(bytes) } else { self.region_bytes }
+        SPAN_OVERHEAD_BYTES
+            + if bytes > self.region_bytes { own_region_bytes(bytes) } else { self.region_bytes }
     }
 
     /// A span, if there is room for it in the regions that are there. It begins with arbitrary bytes.
@@ -127,7 +127,7 @@ impl Arena {
     pub(super) fn allocate_in_new_region(&mut self, granules: u32, slot_bytes: u16) -> u32 {
         let bytes = granules as usize * GRANULE_BYTES;
         let region = match bytes > self.region_bytes {
-            true => self.new_region(size_class(bytes)),
+            true => self.new_region(own_region_bytes(bytes)),
             false => self.add_region(),
         };
         let span = self.name_span(slot_bytes);
@@ -159,7 +159,7 @@ impl Arena {
     /// A region without holes, until it is measured.
     fn new_region(&mut self, bytes: usize) -> usize {
         self.memory_bytes += bytes;
-        let region = Region { bytes: vec![0; bytes].into_boxed_slice(), spans: Vec::new() };
+        let region = Region { memory: Memory::new(bytes), spans: Vec::new() };
         match self.unused_regions.pop() {
             Some(number) => {
                 self.regions[number as usize] = region;
@@ -207,7 +207,7 @@ impl Arena {
         let at = spans.binary_search_by_key(&start, |placed| placed.start);
         let placed = spans.remove(at.expect("a span lies where its place says"));
         if spans.is_empty() {
-            self.memory_bytes -= self.regions[region].bytes.len();
+            self.memory_bytes -= self.regions[region].memory.bytes().len();
             self.regions[region] = Region::default();
             self.unused_regions.push(region as u32);
         }
@@ -216,7 +216,7 @@ impl Arena {
     }
 
     fn is_common(&self, region: usize) -> bool {
-        self.regions[region].bytes.len() == self.region_bytes
+        self.regions[region].memory.bytes().len() == self.region_bytes
     }
 
     fn measure(&mut self, region: usize) {
@@ -239,7 +239,8 @@ impl Arena {
 
     /// Moves the spans of a region together, so that its free space is one hole.
     fn join_holes(&mut self, region: usize) {
-        let Region { bytes, spans } = &mut self.regions[region];
+        let Region { memory, spans } = &mut self.regions[region];
+        let bytes = memory.bytes_mut();
         let mut end = 0;
         for placed in spans {
             let start = end as u16;
@@ -288,8 +289,8 @@ impl Arena {
             .expect("the region that is emptied has no hole");
         let source_start = usize::from(from.start) * GRANULE_BYTES;
         let target_start = usize::from(to.start) * GRANULE_BYTES;
-        target.bytes[target_start..target_start + length]
-            .copy_from_slice(&source.bytes[source_start..source_start + length]);
+        target.memory.bytes_mut()[target_start..target_start + length]
+            .copy_from_slice(&source.memory.bytes()[source_start..source_start + length]);
         // The copy takes the number of what it is a copy of.
         let copies = &mut self.regions[to.region as usize].spans;
         let at = copies.binary_search_by_key(&to.start, |placed| placed.start);
@@ -304,14 +305,14 @@ impl Arena {
     #[inline]
     pub(super) fn slot(&self, span: u32, slot: u32) -> &[u8] {
         let (region, start) = self.locate(span, slot);
-        &self.regions[region].bytes[start..]
+        &self.regions[region].memory.bytes()[start..]
     }
 
     /// As [`Arena::slot`], to write.
     #[inline]
     pub(super) fn slot_mut(&mut self, span: u32, slot: u32) -> &mut [u8] {
         let (region, start) = self.locate(span, slot);
-        &mut self.regions[region].bytes[start..]
+        &mut self.regions[region].memory.bytes_mut()[start..]
     }
 
     #[inline]
@@ -326,12 +327,20 @@ impl Arena {
         let (source, source_start) = self.locate(from.0, from.1);
         let (target, target_start) = self.locate(to.0, to.1);
         if source == target {
-            self.regions[source].bytes.copy_within(source_start..source_start + bytes, target_start);
+            self.regions[source]
+                .memory
+                .bytes_mut()
+                .copy_within(source_start..source_start + bytes, target_start);
         } else if let Ok([source, target]) = self.regions.get_disjoint_mut([source, target]) {
-            target.bytes[target_start..target_start + bytes]
-                .copy_from_slice(&source.bytes[source_start..source_start + bytes]);
+            target.memory.bytes_mut()[target_start..target_start + bytes]
+                .copy_from_slice(&source.memory.bytes()[source_start..source_start + bytes]);
         }
     }
+}
+
+/// What a span that is longer than a region takes.
+pub(super) const fn own_region_bytes(bytes: usize) -> usize {
+    bytes.next_multiple_of(memory::PAGE_BYTES)
 }
 
 /// So that a shard has many regions, and the longest usual entry leaves little of one unused.
@@ -353,7 +362,7 @@ mod tests {
     // What the tests of a shard compare its bookkeeping with.
     impl Arena {
         pub(in crate::store) fn recounted_memory_bytes(&self) -> usize {
-            let regions: usize = self.regions.iter().map(|region| region.bytes.len()).sum();
+            let regions: usize = self.regions.iter().map(|region| region.memory.bytes().len()).sum();
             let spans: usize = self.regions.iter().map(|region| region.spans.len()).sum();
             regions + spans * SPAN_OVERHEAD_BYTES
         }

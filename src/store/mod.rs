@@ -6,6 +6,7 @@ mod change;
 mod eviction;
 mod item;
 mod list;
+mod memory;
 mod partition;
 mod record;
 mod shard;

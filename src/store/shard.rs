@@ -401,7 +401,7 @@ impl Shard {
         self.tombstone_count
     }
 
-    /// The memory taken from the allocator: tables, and the regions in which keys and values lie,
+    /// The memory taken: tables, and the regions in which keys and values lie,
     /// whether all of them is used or not.
     pub fn memory_bytes(&self) -> usize {
         self.tables.memory_bytes() + self.slab.memory_bytes() + self.order.memory_bytes()

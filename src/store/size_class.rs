@@ -8,9 +8,9 @@ const SMALL_STEP: usize = 16;
 const SMALL_BYTES_MAX: usize = 64;
 const MEDIUM_BYTES_MAX: usize = 512 * 1024;
 /// Larger allocations take whole ones,
-pub(super) const SLICE: usize = 64 * 1024;
+const SLICE: usize = 64 * 1024;
 /// with so much in front of them.
-pub(super) const HEADER: usize = 4 * 1024;
+const HEADER: usize = 4 * 1024;
 
 /// The bytes that an allocation of `bytes` takes. Nothing is allocated for no bytes.
 pub(super) const fn size_class(bytes: usize) -> usize {

@@ -19,7 +19,7 @@ const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 /// One less than there are numbers for, so that [`NONE`] names no slot.
 const SPANS_MAX: usize = (1 << (32 - SLOT_BITS)) - 1;
 
-/// A region has no rest of them.
+/// A region of the usual length has a rest of 4 KiB, where tables find room.
 const PAGE_BYTES: usize = 15 * 1024;
 const PAGE_GRANULES: u32 = (PAGE_BYTES / GRANULE_BYTES) as u32;
 /// Longer records have a span of their own.
@@ -113,7 +113,7 @@ impl Slab {
         &mut self.arena
     }
 
-    /// All memory taken from the allocator.
+    /// All memory taken.
     pub(super) fn memory_bytes(&self) -> usize {
         self.arena.memory_bytes()
     }

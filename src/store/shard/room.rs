@@ -10,10 +10,10 @@ use crate::store::Item;
 use crate::store::ItemContent;
 use crate::store::Shard;
 use crate::store::arena;
+use crate::store::memory;
 use crate::store::record;
 use crate::store::record::Record;
 use crate::store::shard::counts::Kind;
-use crate::store::size_class;
 use crate::store::table::KeyHash;
 use crate::store::tables::EMPTY_BYTES;
 
@@ -32,8 +32,8 @@ impl Shard {
             .checked_sub(EMPTY_BYTES + self.order.memory_bytes() + region_bytes)
         {
             Some(left) => {
-                let slices = left.saturating_sub(arena::SPAN_OVERHEAD_BYTES) / size_class::SLICE;
-                let in_own_region = (slices * size_class::SLICE).saturating_sub(size_class::HEADER);
+                let pages = left.saturating_sub(arena::SPAN_OVERHEAD_BYTES) / memory::PAGE_BYTES;
+                let in_own_region = pages * memory::PAGE_BYTES;
                 in_own_region.max(arena.common_bytes_max() - arena::GRANULE_BYTES)
             }
             None => 0,
