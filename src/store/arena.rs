@@ -315,6 +315,12 @@ impl Arena {
         &mut self.regions[region].memory.bytes_mut()[start..]
     }
 
+    /// How long a slot of a span is, as it was said when the span was allocated.
+    #[inline]
+    pub(super) fn slot_bytes(&self, span: u32) -> usize {
+        usize::from(self.places[span as usize].slot_bytes)
+    }
+
     #[inline]
     fn locate(&self, span: u32, slot: u32) -> (usize, usize) {
         let place = self.places[span as usize];

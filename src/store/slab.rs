@@ -341,6 +341,12 @@ impl Slab {
         record_in(&self.arena, index)
     }
 
+    /// How long a slot is; zero, where it is longer than all classes.
+    #[inline]
+    pub(super) fn slot_bytes(&self, index: u32) -> usize {
+        self.arena.slot_bytes(span_of(index))
+    }
+
     /// The bytes of a slot, and what follows.
     #[inline]
     pub(super) fn bytes_mut(&mut self, index: u32) -> &mut [u8] {

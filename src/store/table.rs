@@ -335,14 +335,11 @@ impl Table {
         self.flat(hash).find(arena, hash, is_it).map(|at| at.index)
     }
 
-    /// Reads of the bucket in which an entry with that hash begins to be looked for.
+    /// The bucket in which an entry with that hash begins to be looked for.
     #[inline]
-    pub(super) fn first_byte(&self, arena: &Arena, hash: KeyHash) -> u8 {
+    pub(super) fn first_bytes<'a>(&self, arena: &'a Arena, hash: KeyHash) -> Option<&'a [u8]> {
         let flat = self.flat(hash);
-        match flat.granules {
-            0 => 0,
-            _ => bucket(flat.buckets(arena), flat.home(hash.order()))[0],
-        }
+        (flat.granules > 0).then(|| &bucket(flat.buckets(arena), flat.home(hash.order()))[..])
     }
 
     /// Makes sure that an entry with that hash can be added; false: there is no memory for it.

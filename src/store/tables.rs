@@ -95,10 +95,15 @@ impl Tables {
         self.parts[partition.index()].table.find(slab.arena(), hash, is_it)
     }
 
-    /// Reads of where a key is looked for.
+    /// Where a key begins to be looked for, if anywhere.
     #[inline]
-    pub(super) fn first_byte(&self, slab: &Slab, partition: Partition, hash: KeyHash) -> u8 {
-        self.parts[partition.index()].table.first_byte(slab.arena(), hash)
+    pub(super) fn first_bytes<'a>(
+        &self,
+        slab: &'a Slab,
+        partition: Partition,
+        hash: KeyHash,
+    ) -> Option<&'a [u8]> {
+        self.parts[partition.index()].table.first_bytes(slab.arena(), hash)
     }
 
     /// The slot of a key with that hash, most likely.

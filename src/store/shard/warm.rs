@@ -1,10 +1,10 @@
-//! Reading what some keys will need before it is needed.
+//! Asking the memory for what some keys will need before it is needed.
 //!
 //! To look a key up is to wait for the memory several times in a row: for its place in the table, for its
 //! entry, for the neighbours of that one. The first waits of several keys can be one, and so can the second
 //! and the third ones: whoever has several keys takes each of these steps for all of them before the next.
 
-use std::hint::black_box;
+use prefetch_index::prefetch_index;
 
 use crate::store::Partition;
 use crate::store::Shard;
@@ -15,8 +15,12 @@ use crate::store::table::KeyHash;
 #[derive(Clone, Copy, Debug)]
 pub struct Warmed(u32);
 
-/// How far a line of the processor's cache reaches.
+/// A line of the processor's cache.
 const LINE_BYTES: usize = 64;
+/// So much of a long entry is asked for; the processor goes on by itself when it is read.
+const ENTRY_BYTES_MAX: usize = 4 * LINE_BYTES;
+/// Where the links in a record are, between which a neighbour is found.
+const LINKS: usize = 8;
 
 impl Shard {
     /// The hash of a key. Another shard has another one.
@@ -28,8 +32,9 @@ impl Shard {
     /// The first step.
     #[inline]
     pub fn warm_table(&self, partition: Partition, hash: KeyHash) {
-        // Nobody needs it: it must not be left out for that.
-        black_box(self.tables.first_byte(&self.slab, partition, hash));
+        if let Some(bytes) = self.tables.first_bytes(&self.slab, partition, hash) {
+            prefetch_index(bytes, 0);
+        }
     }
 
     /// The second step. Returns what the third one needs.
@@ -37,7 +42,14 @@ impl Shard {
     pub fn warm_entry(&self, partition: Partition, hash: KeyHash) -> Option<Warmed> {
         let index = self.tables.guess(&self.slab, partition, hash)?;
         let bytes = self.slab.record(index).0;
-        black_box((bytes.first(), bytes.get(LINE_BYTES)));
+        let bytes_max = match self.slab.slot_bytes(index) {
+            0 => ENTRY_BYTES_MAX,
+            slot_bytes => slot_bytes.min(ENTRY_BYTES_MAX),
+        };
+        // The last byte may be in one line more than the length says.
+        let last = bytes_max - 1;
+        (0..last).step_by(LINE_BYTES).for_each(|at| prefetch_index(bytes, at));
+        prefetch_index(bytes, last);
         Some(Warmed(index))
     }
 
@@ -47,7 +59,7 @@ impl Shard {
         let record = self.slab.record(index);
         for neighbour in [record.newer(), record.older()] {
             if neighbour != NONE {
-                black_box(self.slab.record(neighbour).newer());
+                prefetch_index(self.slab.record(neighbour).0, LINKS);
             }
         }
     }
