@@ -12,7 +12,10 @@ use std::io::BufReader;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::net::TcpStream;
+use std::os::unix::net::UnixDatagram;
+use std::path::PathBuf;
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use support::LONG;
@@ -226,6 +229,29 @@ fn a_node_is_ready_when_it_has_joined_and_has_its_copies_and_not_while_it_looks_
             (_, reason) => Err(reason),
         })
         .await;
+    });
+}
+
+#[test]
+fn systemd_is_told_when_the_node_is_ready_and_when_it_stops() {
+    alone(async {
+        let path = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{}.notify", unique_name()));
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(LONG)).unwrap();
+        let next = || {
+            let mut buffer = [0; 256];
+            let length = socket.recv(&mut buffer).unwrap();
+            String::from_utf8_lossy(&buffer[..length]).trim_end().to_owned()
+        };
+        let mut plan = Plan::on_loopback("n1", &unique_name(), &Ports::allocate(), Vec::new());
+        plan.notify_socket = Some(path.clone());
+        let mut node = Node::start(plan);
+        assert_eq!(next(), "READY=1");
+        assert_eq!(get(&node, "/readyz").await.unwrap().0, 200);
+        node.signal(Signal::SIGTERM);
+        assert_eq!(next(), "STOPPING=1");
+        node.ended().await;
+        std::fs::remove_file(path).unwrap();
     });
 }
 

@@ -78,6 +78,7 @@ impl Network {
             join: (1..=self.count).filter(|other| *other != number).map(peer).collect(),
             namespace: Some(self.place(number)),
             files_max: None,
+            notify_socket: None,
             more: Vec::new(),
         }
     }

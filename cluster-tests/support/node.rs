@@ -36,6 +36,8 @@ pub struct Plan {
     pub namespace: Option<String>,
     /// How many files it may open, if that is less than usual.
     pub files_max: Option<u32>,
+    /// Where systemd would be told how it is.
+    pub notify_socket: Option<PathBuf>,
     pub more: Vec<String>,
 }
 
@@ -51,6 +53,7 @@ impl Plan {
             join,
             namespace: None,
             files_max: None,
+            notify_socket: None,
             more: Vec::new(),
         }
     }
@@ -100,6 +103,9 @@ impl Node {
         // Nothing from outside: these are the default settings.
         for (name, _) in std::env::vars().filter(|(name, _)| name.starts_with("CACHEGOPHER_")) {
             command.env_remove(name);
+        }
+        if let Some(socket) = &plan.notify_socket {
+            command.env("NOTIFY_SOCKET", socket);
         }
         command.args(["serve", "--name", &plan.name, "--cluster", &plan.cluster]);
         match &plan.namespace {

@@ -13,9 +13,11 @@ use cachegopher::node::settings::Settings;
 use clap::Args;
 use clap::Parser;
 use clap::Subcommand;
+use sd_notify::NotifyState;
 use tokio::signal::unix::SignalKind;
 use tokio::signal::unix::signal;
 use tracing::error;
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 #[global_allocator]
@@ -103,6 +105,11 @@ fn serve(mut settings: Settings) -> Result<(), String> {
         let mut interrupt = signal(SignalKind::interrupt()).map_err(failed)?;
         let mut node = Node::start(settings).await.map_err(|error| error.to_string())?;
         let (asked, ending) = (node.shutdown_asked(), node.ending());
+        let ready = node.ready();
+        tokio::spawn(async move {
+            ready.await;
+            tell_systemd(NotifyState::Ready);
+        });
         let reason = tokio::select! {
             _ = terminate.recv() => None,
             _ = interrupt.recv() => None,
@@ -116,6 +123,7 @@ fn serve(mut settings: Settings) -> Result<(), String> {
         };
         match reason {
             None => {
+                tell_systemd(NotifyState::Stopping);
                 node.stop().await;
                 Ok(())
             }
@@ -128,6 +136,13 @@ fn serve(mut settings: Settings) -> Result<(), String> {
     // What is still under way ends with the process.
     runtime.shutdown_background();
     result
+}
+
+/// Does nothing where the process was not started by systemd with `Type=notify`.
+fn tell_systemd(state: NotifyState<'_>) {
+    if let Err(error) = sd_notify::notify(&[state]) {
+        warn!(%error, "systemd cannot be told");
+    }
 }
 
 fn start_log(settings: &Settings) -> Result<LogControl, String> {

@@ -160,7 +160,7 @@ pub struct Context {
     /// The keys that are asked for most.
     pub hot_keys: HotKeys,
     /// The node has joined, and has had everything once that it is to have.
-    pub is_ready: AtomicBool,
+    pub is_ready: watch::Sender<bool>,
     /// From what INFO counts.
     pub baseline: Baseline,
     /// What a client may change while the node runs.

@@ -263,6 +263,17 @@ impl Node {
         *self.context.addresses.get().expect("set at the start")
     }
 
+    /// Returns when the node has joined, and has had everything once that it is to have.
+    pub fn ready(&self) -> impl Future<Output = ()> + use<> {
+        let mut ready = self.context.is_ready.subscribe();
+        async move {
+            if ready.wait_for(|is_ready| *is_ready).await.is_err() {
+                // The node has gone before.
+                std::future::pending().await
+            }
+        }
+    }
+
     /// Returns when a client has asked for the end of the node.
     pub fn shutdown_asked(&self) -> impl Future<Output = ()> + use<> {
         let mut asked = self.context.shutdown.subscribe();

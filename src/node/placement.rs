@@ -291,9 +291,11 @@ impl PlacementActor {
                 let stalls = context.pulse.stalls();
                 context.to_all_shards(|| shard::Message::View { view: Arc::clone(&view), stalls });
                 // For good: who rebuilds a copy that others have lost serves all the same.
-                if !context.is_ready.load(Ordering::Acquire) && view.has_what_it_should() {
-                    context.is_ready.store(true, Ordering::Release);
-                }
+                context.is_ready.send_if_modified(|is_ready| {
+                    let becomes_ready = !*is_ready && view.has_what_it_should();
+                    *is_ready |= becomes_ready;
+                    becomes_ready
+                });
                 context.view.send_replace(view);
             }
             Output::Record(record) => {

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::Json;
 use axum::extract::State;
@@ -67,7 +66,7 @@ pub async fn cluster(State(context): State<Arc<Context>>) -> Json<Value> {
         "at": context.clocks.wall().as_millis(),
         "view": format!("{:08x}", view.fingerprint()),
         "settled": view.is_settled(),
-        "ready": context.is_ready.load(Ordering::Acquire),
+        "ready": *context.is_ready.borrow(),
         "partitions": PARTITION_COUNT,
         "nodes": nodes,
         "arcs": arcs,

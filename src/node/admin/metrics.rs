@@ -62,7 +62,7 @@ fn node(page: &mut Exposition, context: &Context) {
     page.gauge("redis_up", "Whether the node answers.").is(1);
     page.gauge("redis_uptime_in_seconds", "Since the start of the node.").is(up_micros / 1_000_000);
     page.gauge("cachegopher_info", "Always 1; the labels say which node this is.").of(&labels, 1);
-    let is_ready = u8::from(context.is_ready.load(Ordering::Acquire));
+    let is_ready = u8::from(*context.is_ready.borrow());
     page.gauge("cachegopher_ready", "Whether the node has joined and has had all its copies.").is(is_ready);
     page.counter("cachegopher_stalls_total", "Times that the process stood still.")
         .is(load(&context.counters.stalls));

@@ -1,7 +1,6 @@
 //! Whether a node is to be given clients.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -24,7 +23,7 @@ fn reason_against(context: &Context) -> Option<String> {
     if is_leaving || context.hang_up.borrow().is_stopping || context.ending.borrow().is_some() {
         return Some("the node leaves".to_owned());
     }
-    (!context.is_ready.load(Ordering::Acquire)).then(|| not_yet(&view))
+    (!*context.is_ready.borrow()).then(|| not_yet(&view))
 }
 
 fn not_yet(view: &View) -> String {
