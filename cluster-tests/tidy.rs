@@ -220,16 +220,26 @@ fn no_unsafe_code_is_allowed_anywhere() {
     assert_tidy(faults);
 }
 
-/// What `proto-spec/settings.md` is to say: what the node itself says.
-fn settings() -> String {
+const SETTINGS_HEAD: &str = "| setting | what it is | default |\n|---|---|---|\n";
+
+/// The settings that README shows: those that most people change.
+const MAIN_SETTINGS: [&str; 10] = [
+    "name",
+    "bind",
+    "port",
+    "join",
+    "copies",
+    "ack",
+    "max-memory",
+    "eviction",
+    "detection",
+    "failover-wait-max-ms",
+];
+
+/// Rows of a table, as the node itself explains its settings.
+fn settings(is_shown: impl Fn(&str) -> bool) -> String {
     let command = RawSettings::augment_args(clap::Command::new("serve"));
-    let mut text = "# Settings of a node\n\n\
-        This is generated from the program; a test compares them, and writes this file anew with `UPDATE_SETTINGS=1 cargo test --test tidy`.\n\n\
-        A setting `max-memory` is the flag `--max-memory` of `cachegopher serve`, the variable `CACHEGOPHER_MAX_MEMORY`, and the line\n\
-        `max-memory = \"4GB\"` of the TOML file that `--config` names. A flag comes before a variable, and that before the file. Bounds are in\n\
-        [limits.md](limits.md#settings-of-a-node).\n\n\
-        | setting | what it is | default |\n|---|---|---|\n"
-        .to_owned();
+    let mut rows = String::new();
     for argument in command.get_arguments() {
         let (name, help) = (argument.get_long().unwrap(), argument.get_help().unwrap().to_string());
         let variable = format!("CACHEGOPHER_{}", name.to_uppercase().replace('-', "_"));
@@ -241,19 +251,35 @@ fn settings() -> String {
         let values: Vec<String> =
             argument.get_possible_values().iter().map(|value| format!("`{}`", value.get_name())).collect();
         let values = if values.is_empty() { String::new() } else { format!(": {}", values.join(", ")) };
-        text.push_str(&format!("| `{name}` | {what}{values} | {default} |\n"));
+        if is_shown(name) {
+            rows.push_str(&format!("| `{name}` | {what}{values} | {default} |\n"));
+        }
     }
-    text
+    rows
+}
+
+/// The file with the rows of its table of settings replaced.
+fn with_settings(text: &str, rows: &str) -> String {
+    let (before, table) = text.split_once(SETTINGS_HEAD).expect("there is a table of settings");
+    let after: String = table.split_inclusive('\n').skip_while(|line| line.starts_with('|')).collect();
+    format!("{before}{SETTINGS_HEAD}{rows}{after}")
 }
 
 #[test]
-fn the_table_of_settings_says_what_the_node_says() {
-    let path = root().parent().unwrap().join("proto-spec/settings.md");
-    if std::env::var_os("UPDATE_SETTINGS").is_some() {
-        fs::write(&path, settings()).unwrap();
+fn the_tables_of_settings_say_what_the_node_says() {
+    let top = root().parent().unwrap().to_owned();
+    let all = settings(|_| true);
+    let main = settings(|name| MAIN_SETTINGS.contains(&name));
+    assert_eq!(main.lines().count(), MAIN_SETTINGS.len());
+    for (file, rows) in [("proto-spec/settings.md", all), ("README.md", main)] {
+        let said = fs::read_to_string(top.join(file)).unwrap();
+        let due = with_settings(&said, &rows);
+        if std::env::var_os("UPDATE_SETTINGS").is_some() {
+            fs::write(top.join(file), due).unwrap();
+        } else {
+            assert!(said == due, "{file}: write it anew: UPDATE_SETTINGS=1 cargo test --test tidy");
+        }
     }
-    let said = fs::read_to_string(&path).unwrap();
-    assert!(said == settings(), "write it anew: UPDATE_SETTINGS=1 cargo test --test tidy");
 }
 
 #[test]
