@@ -18,8 +18,8 @@ reasons=()
 failures=0
 skipped=0
 output=$(mktemp)
-fuzzed=$(mktemp)
-trap 'rm -f "$output" "$fuzzed"' EXIT
+fuzzed_in=$(mktemp -d)
+trap 'rm -rf "$output" "$fuzzed_in"' EXIT
 
 main() {
     (($# == 0)) || wrong_arguments "test.sh takes no arguments; single tests: cargo test NAME"
@@ -111,33 +111,46 @@ require_test_tools() {
 
 # Feeds random inputs to what reads bytes from outside, FUZZ_SECONDS long for each target, on stable Rust:
 # the properties of `cargo test`, round after round, each with a seed of its own. The seed of a round that
-# fails is printed, and repeats it: FUZZ_SEED=... FUZZ_SECONDS=0.
+# fails is printed, and repeats it: FUZZ_SEED=... FUZZ_SECONDS=0. A target is one thread, and there are as many
+# of them at once as there are cores.
 fuzz() {
-    local failed=0 binary
+    local failed=0 running=0 binary name filters
     binary=$(cargo test --locked --lib --no-run 2>&1 | sed -n 's/.*Executable.*(\(.*\))$/\1/p')
     [[ -x $binary ]] || { say "FAILED: there is no test binary"; return 1; }
-    fuzz_target "$binary" "text codec" protocol::text:: || failed=1
-    fuzz_target "$binary" "RESP codec, beside an oracle" protocol::resp:: || failed=1
-    fuzz_target "$binary" "peer frames" cluster::peer:: command::key:: || failed=1
-    fuzz_target "$binary" "gossip packet" membership::packet:: a_sealed_packet_never_panics || failed=1
+    while IFS=: read -r name filters; do
+        if ((running >= $(nproc))); then
+            wait -n || failed=1
+            running=$((running - 1))
+        fi
+        # shellcheck disable=SC2086 # Filters are words.
+        fuzz_target "$binary" "$name" $filters &
+        running=$((running + 1))
+    done <<'TARGETS'
+text codec: protocol::text::
+RESP codec, beside an oracle: protocol::resp::
+peer frames: cluster::peer:: command::key::
+gossip packet: membership::packet:: a_sealed_packet_never_panics
+TARGETS
+    while ((running-- > 0)); do wait -n || failed=1; done
     return $failed
 }
 
 # fuzz_target BINARY NAME FILTER...
 fuzz_target() {
-    local binary=$1 name=$2 cases=2000 rounds=0 start=$SECONDS seed first
+    local binary=$1 name=$2 cases=2000 rounds=0 start=$SECONDS seed first fuzzed
+    fuzzed=$(mktemp -p "$fuzzed_in")
     shift 2
     first=${FUZZ_SEED:-$(date +%s%N)}
     seed=$first
     while
-        if ! env PROPTEST_CASES=$cases PROPTEST_RNG_SEED="$seed" timeout 300 "$binary" "$@" >"$fuzzed" 2>&1; then
+        if ! env PROPTEST_CASES=$cases PROPTEST_RNG_SEED="$seed" timeout 300 "$binary" --test-threads 1 "$@" >"$fuzzed" 2>&1; then
             cat "$fuzzed"
             say "FAILED: $name, again by FUZZ_SEED=$seed FUZZ_SECONDS=0, or" \
                 "PROPTEST_CASES=$cases PROPTEST_RNG_SEED=$seed cargo test --lib -- $*"
             return 1
         fi
         seed=$((seed + 1)) rounds=$((rounds + 1))
-        ((SECONDS - start < ${FUZZ_SECONDS:-15}))
+        ((SECONDS - start < ${FUZZ_SECONDS:-60}))
     do :; done
     say "$name: $rounds rounds of $cases inputs for each property, from seed $first on"
 }

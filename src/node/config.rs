@@ -162,6 +162,7 @@ static SETTINGS: &[Setting] = &[
     fixed("bind", |context, _| context.settings.bind.to_string()),
     tunable("client-output-buffer-limit", |context, _| context.tuning.output_limits().text(), check_output),
     fixed("cluster-enabled", |_, scope| if scope == Scope::Node { "yes" } else { "no" }.to_owned()),
+    fixed("daemonize", |_, _| "no".to_owned()),
     fixed("databases", |_, _| "1".to_owned()),
     tunable("loglevel", |context, _| context.tuning.log_level().to_owned(), check_log_level),
     tunable("maxclients", |context, _| context.tuning.connections_max().to_string(), check_connections_max),
@@ -175,8 +176,10 @@ static SETTINGS: &[Setting] = &[
     fixed("proto-max-bulk-len", |context, _| {
         RespLimits::for_entries_of(context.settings.text.entry_bytes_max).bulk_bytes_max.to_string()
     }),
+    fixed("replicaof", |_, _| String::new()),
     fixed("requirepass", |_, _| String::new()),
     fixed("save", |_, _| String::new()),
+    fixed("slaveof", |_, _| String::new()),
     tunable(
         "slowlog-log-slower-than",
         |context, _| context.slow_log.threshold_micros().to_string(),
