@@ -87,6 +87,8 @@ pub struct Serving {
     number: u16,
     count: u16,
     primary: PartitionSet,
+    /// Whose changes somebody gets, and some more: all others need no look at the view.
+    streamed: PartitionSet,
     subscribers: BTreeMap<NodeId, PartitionSet>,
     pulls: VecDeque<Pull>,
 }
@@ -102,6 +104,7 @@ impl Serving {
             number,
             count,
             primary: PartitionSet::new(),
+            streamed: PartitionSet::new(),
             subscribers: BTreeMap::new(),
             pulls: VecDeque::new(),
         };
@@ -128,6 +131,9 @@ impl Serving {
             }
             !partitions.is_empty()
         });
+        let is_received = |partition: &Partition| view.receivers(*partition).next().is_some();
+        self.streamed = self.partitions().filter(is_received).collect();
+        self.subscribers.values().for_each(|partitions| self.streamed.union_with(partitions));
         self.view = view;
         self.check_pulls();
     }
@@ -435,6 +441,9 @@ impl Serving {
         version: Version,
         out: &mut Outgoing,
     ) {
+        if !self.streamed.contains(partition) {
+            return;
+        }
         let change = || {
             let (key, bytes) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
             StreamItem::Change(Change { key, version, content: Content::Value { bytes, expires_at: None } })

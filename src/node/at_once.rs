@@ -69,6 +69,8 @@ pub struct Done<'r> {
     /// was done.
     places: [Option<(usize, usize)>; REQUESTS_MAX],
     replies: Vec<u8>,
+    /// Whether the replies are in the order of the requests.
+    are_in_order: bool,
 }
 
 impl Done<'_> {
@@ -81,6 +83,16 @@ impl Done<'_> {
     /// Whether all were carried out.
     pub fn are_all(&self) -> bool {
         self.places[..self.requests.len()].iter().all(Option::is_some)
+    }
+
+    /// Appends the replies that there are, in the order of the requests.
+    pub fn write(&self, output: &mut Vec<u8>) {
+        match self.are_in_order {
+            true => output.extend_from_slice(&self.replies),
+            false => {
+                self.iter().filter_map(|(_, reply)| reply).for_each(|reply| output.extend_from_slice(reply));
+            }
+        }
     }
 }
 
@@ -127,6 +139,7 @@ impl<'a> AtOnce<'a> {
             *shard = context.shard_of(*partition);
         }
         let mut places = [None; REQUESTS_MAX];
+        let are_in_order = shards[..self.len].iter().all(|shard| *shard == shards[0]);
         for first in 0..self.len {
             let number = shards[first];
             if number == usize::MAX {
@@ -155,6 +168,6 @@ impl<'a> AtOnce<'a> {
             }
             shard.let_go(acks);
         }
-        Done { requests, places, replies }
+        Done { requests, places, replies, are_in_order }
     }
 }

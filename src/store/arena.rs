@@ -15,7 +15,7 @@ pub(super) const GRANULE_BYTES: usize = 256;
 /// What is kept about a span: its place here, its entry in its region, and the slab's page.
 pub(super) const SPAN_OVERHEAD_BYTES: usize = size_of::<Place>() + size_of::<Placed>() + 16;
 
-const REGION_BYTES_MAX: usize = 1 << 20;
+const REGION_BYTES_MAX: usize = memory::HUGE_PAGE_BYTES;
 const REGION_BYTES_MIN: usize = 1 << 18;
 
 /// Where a span lies, and how long a slot in it is. Eight bytes, since every access begins here.
@@ -38,6 +38,8 @@ pub(super) struct Arena {
     places: Vec<Place>,
     unused_spans: Vec<u32>,
     unused_regions: Vec<u32>,
+    /// The region that was added last: it is being filled.
+    newest: Option<usize>,
     memory_bytes: usize,
 }
 
@@ -77,6 +79,7 @@ impl Arena {
             places: Vec::new(),
             unused_spans: Vec::new(),
             unused_regions: Vec::new(),
+            newest: None,
             memory_bytes: 0,
         }
     }
@@ -149,9 +152,14 @@ impl Arena {
         }
     }
 
-    /// Adds a region of the usual length, which is one hole.
+    /// Adds a region of the usual length, which is one hole: the others are full.
     pub(super) fn add_region(&mut self) -> usize {
+        // It may have been given back, and its number be that of another one.
+        if let Some(full) = self.newest.take().filter(|region| self.is_common(*region)) {
+            self.regions[full].memory.move_to_huge_pages();
+        }
         let region = self.new_region(self.region_bytes);
+        self.newest = Some(region);
         self.measure(region);
         region
     }

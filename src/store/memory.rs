@@ -2,6 +2,10 @@
 //!
 //! An allocator rounds long pieces up and keeps those that were freed, so that a process has more resident
 //! than it uses. A piece from the kernel has resident what was written to, no more.
+//!
+//! A piece that is full can be kept in huge pages: then the processor finds any part of it without a walk
+//! through its tables of pages, which costs as much as the memory itself where a look-up goes anywhere in
+//! much of it. Before it is full it is not, or all of it would be resident.
 
 use std::alloc::Layout;
 use std::alloc::handle_alloc_error;
@@ -10,6 +14,8 @@ use memmap2::MmapMut;
 
 /// Lengths are multiples of this.
 pub(super) const PAGE_BYTES: usize = 4 * 1024;
+/// A huge page, as most processors have them.
+pub(super) const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// A piece of memory, or none.
 #[derive(Default)]
@@ -26,6 +32,20 @@ impl Memory {
         }
     }
 
+    /// Moves what is there into huge pages, if it is as long as one. Where the kernel has none it is left
+    /// as it is, or moved in vain.
+    pub(super) fn move_to_huge_pages(&mut self) {
+        let bytes = self.bytes().len();
+        if bytes == 0 || !bytes.is_multiple_of(HUGE_PAGE_BYTES) {
+            return;
+        }
+        let Ok(mut map) = MmapMut::map_anon(bytes) else { return };
+        if is_in_huge_pages(&map) {
+            map.copy_from_slice(self.bytes());
+            self.0 = Some(map);
+        }
+    }
+
     /// All of it.
     #[inline]
     pub(super) fn bytes(&self) -> &[u8] {
@@ -39,9 +59,31 @@ impl Memory {
     }
 }
 
+/// Whether the kernel takes huge pages for it from now on.
+#[cfg(target_os = "linux")]
+fn is_in_huge_pages(map: &MmapMut) -> bool {
+    map.advise(memmap2::Advice::HugePage).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_in_huge_pages(_: &MmapMut) -> bool {
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_moved_to_huge_pages_is_what_it_was() {
+        for bytes in [0, PAGE_BYTES, HUGE_PAGE_BYTES] {
+            let mut memory = if bytes > 0 { Memory::new(bytes) } else { Memory::default() };
+            memory.bytes_mut().iter_mut().zip((0..251).cycle()).for_each(|(byte, number)| *byte = number);
+            let before = memory.bytes().to_vec();
+            memory.move_to_huge_pages();
+            assert!(memory.bytes() == before, "{bytes} bytes");
+        }
+    }
 
     #[test]
     fn a_piece_is_zero_and_has_the_length_that_was_asked_for() {

@@ -19,7 +19,7 @@ const SLOT_MASK: u32 = (1 << SLOT_BITS) - 1;
 /// One less than there are numbers for, so that [`NONE`] names no slot.
 const SPANS_MAX: usize = (1 << (32 - SLOT_BITS)) - 1;
 
-/// A region of the usual length has a rest of 4 KiB, where tables find room.
+/// What is left of a region of the usual length finds use for tables.
 const PAGE_BYTES: usize = 15 * 1024;
 const PAGE_GRANULES: u32 = (PAGE_BYTES / GRANULE_BYTES) as u32;
 /// Longer records have a span of their own.
@@ -324,9 +324,11 @@ impl Slab {
 
     /// Whether the slot of an entry is what a record of that length would get.
     pub(super) fn fits(&self, index: u32, record_bytes: usize) -> bool {
-        match self.pages[span_of(index) as usize].class {
-            LARGE => self.entry_bytes(index) == granules(record_bytes) as usize * GRANULE_BYTES,
-            class => class == class_of(record_bytes),
+        // The arena's word for it is at hand: whoever read the record has just asked for it.
+        match (self.slot_bytes(index), class_of(record_bytes)) {
+            (0, LARGE) => self.entry_bytes(index) == granules(record_bytes) as usize * GRANULE_BYTES,
+            (0, _) | (_, LARGE) => false,
+            (slot_bytes, class) => slot_bytes == usize::from(self.classes[usize::from(class)].slot_bytes),
         }
     }
 

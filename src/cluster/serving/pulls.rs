@@ -12,6 +12,7 @@ use crate::cluster::serving::STEP_VISITS_MAX;
 use crate::cluster::serving::Serving;
 use crate::cluster::serving::VISITS;
 use crate::store::Partition;
+use crate::store::PartitionSet;
 use crate::store::ScanCursor;
 use crate::time::Version;
 
@@ -26,7 +27,9 @@ impl Serving {
         self.pulls.retain(|pull| pull.by != by);
         let wants: BTreeMap<Partition, Version> =
             wants.iter().filter(|(partition, _)| self.has(*partition)).copied().collect();
-        self.subscribers.entry(by).or_default().union_with(&wants.keys().copied().collect());
+        let wanted: PartitionSet = wants.keys().copied().collect();
+        self.streamed.union_with(&wanted);
+        self.subscribers.entry(by).or_default().union_with(&wanted);
         let complete = wants.keys().copied().filter(|partition| self.can_complete(by, *partition)).collect();
         self.pulls.push_back(Pull { by, id, wants, complete, cursor: ScanCursor::START, has_begun: false });
     }

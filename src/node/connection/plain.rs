@@ -57,9 +57,7 @@ impl Connection {
                 self.session.answers_plain(codec, request, reply);
             }
             if done.are_all() {
-                done.iter()
-                    .filter_map(|(_, reply)| reply)
-                    .for_each(|reply| self.output.extend_from_slice(reply));
+                done.write(&mut self.output);
             } else {
                 let rest = batch.get_or_insert_with(|| Batch::new(codec));
                 done.iter().for_each(|(request, reply)| rest.add_plain(request, reply));
