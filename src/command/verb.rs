@@ -164,7 +164,8 @@ static TABLE: &[Verb] = &[
         .with_tips("request_policy:all_shards response_policy:all_succeeded")
         .text("PING", 0, "whether the node answers"),
     row("ECHO", 2, "fast", NO_KEY, "1.0.0", "connection", parse::server::echo, "Says what it was told."),
-    row("HELLO", -1, "loading stale fast", NO_KEY, "6.0.0", "connection", parse::server::hello, "Agrees on the version of the protocol."),
+    row("HELLO", -1, "loading stale fast", NO_KEY, "6.0.0", "connection", parse::server::hello, "Agrees on the version of the protocol.")
+        .text("HELLO <version>", 1, "agrees on RESP: the reply is in it already"),
     row("AUTH", -2, "loading stale fast", NO_KEY, "1.0.0", "connection", parse::server::auth, "Refused: there are no passwords."),
     row("SELECT", 2, "loading stale fast", NO_KEY, "1.0.0", "connection", parse::server::select, "Chooses database 0, the only one."),
     row("QUIT", -1, "loading stale fast", NO_KEY, "1.0.0", "connection", parse::server::exit, "Ends the connection."),
