@@ -231,7 +231,10 @@ fn hits() {
         for part in [100, 10] {
             let ratios = [EvictionPolicy::Lru, EvictionPolicy::Lfu].map(|eviction| {
                 let mut random = StdRng::seed_from_u64(11);
-                let draws = (0..READS).map(|_| sums.partition_point(|s| *s < random.random::<f64>() * sum));
+                let draws = (0..READS).map(|_| {
+                    let drawn = random.random::<f64>() * sum;
+                    sums.partition_point(|s| *s < drawn)
+                });
                 hit_ratio(eviction, KEYS / part, draws)
             });
             println!("{exponent} | {} % | {:.4} | {:.4}", 100 / part, ratios[0], ratios[1]);
