@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use std::time::Instant;
 
+use cachegopher::store::Slot;
 use redis::AsyncCommands;
 use redis::RedisError;
 use redis::aio::MultiplexedConnection;
@@ -21,6 +22,7 @@ use support::LONG;
 use support::alone;
 use support::cluster::Cluster;
 use support::eventually;
+use support::resp::RespClient;
 
 /// Partitions of the primary that dies, each with a client of its own.
 const TAGS: usize = 40;
@@ -232,5 +234,35 @@ fn a_value_is_gone_at_its_deadline_and_not_before_through_every_node_and_from_ev
         // Its primary and its replica, each through its redirect port. The third node says where the key
         // is or, while the ring has only just settled, asks there.
         assert!(from_copies >= 10, "{from_copies} answers from copies");
+    });
+}
+
+#[test]
+fn keys_of_a_slot_and_replies_of_a_transaction_are_bounded() {
+    alone(async {
+        let cluster = Cluster::start(1).await;
+        let mut client = RespClient::connect(cluster.nodes[0].plan.client).await;
+        for piece in 0..11 {
+            let pairs: Vec<String> = (0..1_000).map(|number| format!("{{t}}{piece}-{number} v")).collect();
+            assert_eq!(client.ask(&format!("MSET {}", pairs.join(" "))).await, "OK");
+        }
+        let slot = Slot::of(b"t").number();
+        assert_eq!(client.ask(&format!("CLUSTER COUNTKEYSINSLOT {slot}")).await, ":11000");
+        let listed = client.ask(&format!("CLUSTER GETKEYSINSLOT {slot} 20000")).await;
+        assert_eq!(listed.split(' ').count(), 10_000);
+
+        let value = "x".repeat(60_000);
+        assert_eq!(client.ask(&format!("SET {{t}}large {value}")).await, "OK");
+        assert_eq!(client.ask("MULTI").await, "OK");
+        for _ in 0..150 {
+            assert_eq!(client.ask("GET {t}large").await, "QUEUED");
+        }
+        assert_eq!(client.ask("INCR {t}number").await, "QUEUED");
+        let replies = client.ask("EXEC").await;
+        let values_max = 8 * 1024 * 1024 / value.len();
+        assert_eq!(replies.matches(&value).count(), values_max);
+        let refused = replies.matches("-ERR the reply is longer than the limit of 8388608 bytes").count();
+        assert_eq!(refused, 150 - values_max);
+        assert!(replies.ends_with(":1]"), "what has no value is carried out");
     });
 }

@@ -433,6 +433,9 @@ fn what_a_connection_reads_without_a_touch_is_not_used() {
             assert_eq!(client.ask("MGET key-0 key-0").await, "[value value]");
             assert_eq!(client.ask("STRLEN key-0").await, ":5");
             assert_eq!(client.ask("GETRANGE key-0 1 -2").await, "alu");
+            assert_eq!(client.ask("MULTI").await, "OK");
+            assert_eq!(client.ask("GET key-0").await, "QUEUED");
+            assert_eq!(client.ask("EXEC").await, "[value]");
             assert_eq!(client.ask("SET one-more value").await, "OK");
             assert_eq!(client.ask("DEL one-more").await, ":1");
             client.ask("EXISTS key-0").await

@@ -231,6 +231,7 @@ impl KeyCommand {
             Op::Get => Op::Aside(Aside::Get),
             Op::Length => Op::Aside(Aside::Length),
             Op::Range { start, end } => Op::Aside(Aside::Range { start, end }),
+            Op::Together(together) => Op::Together(together.aside()),
             other => other,
         };
         Self { op, ..self }

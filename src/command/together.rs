@@ -41,6 +41,11 @@ impl Together {
         marks.sum::<usize>() + self.commands.iter().map(KeyCommand::bytes).sum::<usize>()
     }
 
+    /// The same commands, each [aside](KeyCommand::aside).
+    pub fn aside(self) -> Self {
+        Self { commands: self.commands.into_iter().map(KeyCommand::aside).collect(), ..self }
+    }
+
     /// Whether running it twice does no harm. A repetition could not tell its own changes from those
     /// of others.
     pub fn is_idempotent(&self) -> bool {
@@ -96,6 +101,7 @@ mod tests {
     use bytes::Bytes;
 
     use super::*;
+    use crate::command::Aside;
 
     fn blob(bytes: &'static [u8]) -> Blob {
         Blob(Bytes::from_static(bytes))
@@ -128,6 +134,13 @@ mod tests {
             matches!(error, DecodeError::UnexpectedVariant { .. } | DecodeError::UnexpectedEnd { .. }),
             "{error}"
         );
+    }
+
+    #[test]
+    fn what_is_read_together_is_read_aside_where_the_connection_wants_it() {
+        let command = |op| KeyCommand { key: blob(b"k"), op };
+        let reads = together(vec![command(Op::Get), command(Op::Add(1))]).aside();
+        assert_eq!(reads, together(vec![command(Op::Aside(Aside::Get)), command(Op::Add(1))]));
     }
 
     #[test]

@@ -198,10 +198,10 @@ static SETTINGS: &[Setting] = &[
 ];
 
 fn number(value: &str, min: u64, max: u64) -> Result<u64, String> {
-    let number: u64 = value.parse().map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
-    match (min..=max).contains(&number) {
-        true => Ok(number),
-        false => Err(format!("argument must be between {min} and {max} inclusive")),
+    let number: i128 = value.parse().map_err(|_| "argument couldn't be parsed into an integer".to_owned())?;
+    match u64::try_from(number) {
+        Ok(number) if (min..=max).contains(&number) => Ok(number),
+        Ok(_) | Err(_) => Err(format!("argument must be between {min} and {max} inclusive")),
     }
 }
 

@@ -32,11 +32,13 @@ impl Run<'_> {
         let mut changes: HashMap<Bytes, Change> = HashMap::new();
         let mut bytes = 0;
         for command in &together.commands {
-            bytes += self.answer_bytes(command);
-            replies.push(match bytes > REPLY_BYTES_MAX {
-                true => Reply::Refused(Refusal::ReplyTooLong { bytes_max: REPLY_BYTES_MAX }),
-                false => self.run(&command.key.0, &command.op).unwrap_or_else(Reply::Refused),
-            });
+            let more = self.answer_bytes(command);
+            if bytes + more > REPLY_BYTES_MAX {
+                replies.push(Reply::Refused(Refusal::ReplyTooLong { bytes_max: REPLY_BYTES_MAX }));
+                continue;
+            }
+            bytes += more;
+            replies.push(self.run(&command.key.0, &command.op).unwrap_or_else(Reply::Refused));
             // Only the last state of each key goes to the other copies.
             changes.extend(self.changes.drain(..).map(|change| (change.key.clone(), change)));
         }

@@ -161,7 +161,11 @@ pub fn memory(words: &mut Words<'_>) -> Parsed {
     // There is nothing to be sampled in a string.
     match words.next() {
         Some(option) if is(option, "SAMPLES") => {
-            words.integer()?;
+            let Some(count) = words.next() else { return Err(Invalid::Syntax.into()) };
+            let count = parse_integer(count).ok_or(Refusal::Invalid(Invalid::NotInteger))?;
+            if count < 0 {
+                return Err(Invalid::Syntax.into());
+            }
             words.end()?;
         }
         Some(_) => return Err(Invalid::Syntax.into()),

@@ -21,23 +21,23 @@ type Parsed = Result<Command, Refusal>;
 const SCRIPT_BYTES_MAX: usize = 1 << 20;
 
 pub fn eval(words: &mut Words<'_>) -> Parsed {
-    let script = by_text(&words.word()?)?;
-    call(words, script)
+    let (text, count) = (words.word()?, key_count(words)?);
+    call(words, by_text(&text)?, count)
 }
 
 pub fn evalsha(words: &mut Words<'_>) -> Parsed {
-    let script = by_name(&words.word()?)?;
-    call(words, script)
+    let (sha1, count) = (words.word()?, key_count(words)?);
+    call(words, by_name(&sha1)?, count)
 }
 
 pub fn eval_ro(words: &mut Words<'_>) -> Parsed {
-    let script = by_text(&words.word()?)?;
-    call(words, read_only(script)?)
+    let (text, count) = (words.word()?, key_count(words)?);
+    call(words, read_only(by_text(&text)?)?, count)
 }
 
 pub fn evalsha_ro(words: &mut Words<'_>) -> Parsed {
-    let script = by_name(&words.word()?)?;
-    call(words, read_only(script)?)
+    let (sha1, count) = (words.word()?, key_count(words)?);
+    call(words, read_only(by_name(&sha1)?)?, count)
 }
 
 fn by_text(text: &[u8]) -> Result<Script, Refusal> {
@@ -53,13 +53,18 @@ fn read_only(script: Script) -> Result<Script, Refusal> {
     if script.is_read_only() { Ok(script) } else { Err(Invalid::ScriptWrites.into()) }
 }
 
-/// How many keys there are, the keys, the arguments.
-fn call(words: &mut Words<'_>, script: Script) -> Parsed {
+/// How many keys follow. As in Redis, that is looked at before the script is.
+fn key_count(words: &mut Words<'_>) -> Result<usize, Refusal> {
     let count = words.integer()?;
     let count = usize::try_from(count).map_err(|_| Refusal::Invalid(Invalid::NegativeKeyCount))?;
     if count > words.len() {
         return Err(Invalid::TooManyKeys.into());
     }
+    Ok(count)
+}
+
+/// The keys, then the arguments.
+fn call(words: &mut Words<'_>, script: Script, count: usize) -> Parsed {
     let keys = (0..count).map(|_| words.key()).collect::<Result<Vec<Bytes>, Refusal>>()?;
     script.check(keys.len(), words.len())?;
     check_one_slot(keys.iter())?;

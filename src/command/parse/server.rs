@@ -114,11 +114,12 @@ pub fn slowlog(words: &mut Words<'_>) -> Parsed {
     let (name, count) = words.subcommand()?;
     let asked = match (name.as_str(), count) {
         ("GET", 0) => SlowLog::Latest { count: Some(TOLD) },
-        ("GET", 1) => match words.integer()? {
-            -1 => SlowLog::Latest { count: None },
-            count => SlowLog::Latest {
-                count: Some(usize::try_from(count).map_err(|_| Refusal::from(Invalid::SlowLogCount))?),
-            },
+        ("GET", 1) => match parse_integer(&words.word()?) {
+            Some(-1) => SlowLog::Latest { count: None },
+            count => {
+                let count = count.and_then(|count| usize::try_from(count).ok());
+                SlowLog::Latest { count: Some(count.ok_or(Refusal::Invalid(Invalid::SlowLogCount))?) }
+            }
         },
         ("LEN", 0) => SlowLog::Count,
         ("RESET", 0) => SlowLog::Clear,
@@ -147,8 +148,11 @@ pub fn reset(_: &mut Words<'_>) -> Parsed {
     Ok(Command::Server(Server::Reset))
 }
 
-pub fn auth(_: &mut Words<'_>) -> Parsed {
-    Err(Invalid::NoPassword.into())
+pub fn auth(words: &mut Words<'_>) -> Parsed {
+    match words.len() {
+        1..=2 => Err(Invalid::NoPassword.into()),
+        _ => Err(Invalid::Syntax.into()),
+    }
 }
 
 pub fn select(words: &mut Words<'_>) -> Parsed {

@@ -104,7 +104,10 @@ impl Connection {
         let start = self.output.len();
         resp::array_header(plan.len, &mut self.output);
         for step in plan.steps {
-            let Step { parts, items, last } = step;
+            let Step { mut parts, items, last } = step;
+            if self.session.access().keeps_places {
+                parts = parts.into_iter().map(KeyCommand::aside).collect();
+            }
             let replies = gather::run_all(&self.context, codec, &mut self.acks, parts).await;
             let parts: Vec<Part> = replies.into_iter().map(Part::of).collect();
             if let [part] = &parts[..]
