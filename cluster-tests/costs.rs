@@ -145,7 +145,7 @@ fn serving() -> Serving {
         is_retiring: false,
         synced: PartitionSet::full(),
     };
-    let ring = Arc::new(Ring::new([(identity.node, WEIGHT_ONE)]));
+    let ring = Arc::new(Ring::new([(identity.node, WEIGHT_ONE)], 1));
     let claim = Claim { node: identity.node, standing: Standing::Live, synced: PartitionSet::full() };
     let ownership = Ownership::new(&ring, &[claim], 1);
     let member = Member { identity, liveness: Liveness::Alive, record: Arc::new(record) };

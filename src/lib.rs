@@ -16,8 +16,8 @@
 //! | peer link | the TCP connection that one node dials to another |
 //! | slot | CRC16 of the key (or its `{tag}`) modulo 16384, as Redis Cluster defines it |
 //! | partition | four neighbouring slots; the unit of placement, copying and failover |
-//! | ring | the slot space closed to a circle on which every node puts its tokens |
-//! | preference list | the nodes met clockwise from a partition, each once, loads bounded per rank |
+//! | ring | which nodes each partition prefers, computed from the nodes and their weights alone |
+//! | preference list | all nodes in the order in which a partition prefers them, loads bounded per rank |
 //! | copies | the first RF live members of the preference list |
 //! | acknowledged | answered: by the primary alone, or (mode `replicated`) when the replica that would take over has it |
 //! | synced | a node holds everything of a partition that its primary had |

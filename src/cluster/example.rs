@@ -46,7 +46,7 @@ pub fn member(name: &str) -> Member {
 pub fn view(mut members: Vec<Member>) -> View {
     let me = members[0].identity.node;
     members.sort_by_key(|member| member.identity.node);
-    let ring = Arc::new(Ring::new(members.iter().map(|m| (m.identity.node, m.record.weight))));
+    let ring = Arc::new(Ring::new(members.iter().map(|m| (m.identity.node, m.record.weight)), 2));
     let claim = |member: &Member| Claim {
         node: member.identity.node,
         standing: match member.liveness {

@@ -148,7 +148,7 @@ mod tests {
     const COPIES: usize = 2;
 
     fn ring(count: u32) -> Ring {
-        Ring::new((0..count).map(|n| (NodeId::of_name(&format!("node-{n}")), WEIGHT_ONE)))
+        Ring::new((0..count).map(|n| (NodeId::of_name(&format!("node-{n}")), WEIGHT_ONE)), COPIES)
     }
 
     fn claims(ring: &Ring, of: impl Fn(NodeIndex) -> (Standing, PartitionSet)) -> Vec<Claim> {

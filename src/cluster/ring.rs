@@ -1,26 +1,35 @@
 //! The ring: which nodes a partition prefers, in which order.
 //!
-//! Consistent hashing (Karger et al., 1997) with bounded loads (Mirrokni, Thorup and Zadimoghaddam,
-//! 2018), applied to every rank of the preference lists: no node is first (second, …) for more than
-//! 5 % above its fair share of partitions. A pure function of the nodes and their weights, so every
-//! node that knows the same nodes computes the same lists.
+//! The nodes claim partitions in turns, each in an order of its own (see [`order`]), one of greater
+//! weight more often; a partition goes to those who claim it first. That is weighted rendezvous hashing
+//! in which every node values all partitions equally far apart, so that loads differ half as much as by
+//! plain hashing. No node has more copies than a bound allows (consistent hashing with bounded loads:
+//! Mirrokni, Thorup and Zadimoghaddam, 2018): it passes, and the next to claim gets the partition.
+//! Which of the holders is first, second, … is settled afterwards and moves no copy.
+//!
+//! The bound is 8 % over the fair share. Tighter, and more would move whenever a node joins or leaves:
+//! what a full node loses or gains comes back from others. Among a hundred nodes with two copies of
+//! 4,096 partitions a share is 82, by chance 6 more or less, and so one in seven is full.
+//!
+//! A pure function of the nodes, their weights and the number of copies.
 
-use xxhash_rust::xxh3::xxh3_64_with_seed;
+mod draft;
+mod order;
+mod ranks;
+mod shares;
 
 use crate::cluster::membership::NodeId;
-use crate::store::PARTITION_COUNT;
+use crate::cluster::ring::draft::Draft;
+use crate::cluster::ring::ranks::Ranks;
+use crate::cluster::ring::shares::Bound;
+use crate::cluster::ring::shares::bounds;
 use crate::store::Partition;
-use crate::store::SLOT_COUNT;
 
-/// Tokens of a node of weight [`WEIGHT_ONE`].
-pub const TOKENS_PER_WEIGHT: u32 = 64;
 /// The weight of an ordinary node, so that a smaller one can be expressed.
 pub const WEIGHT_ONE: u16 = 100;
-/// Ranks for which loads are bounded; beyond them a list goes on clockwise, unbounded.
-pub const RANKS_BOUNDED_MAX: usize = 8;
 
-/// How far over its fair share a node may be at one rank, in percent.
-const LOAD_PERCENT_MAX: u64 = 105;
+/// How many are kept of those that come next in a preference list, should holders be dead.
+const SPARES: usize = 2;
 
 /// A node's place on the ring: its index in the sorted list of all that are on it.
 pub type NodeIndex = u16;
@@ -29,35 +38,25 @@ pub type NodeIndex = u16;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Ring {
     nodes: Vec<NodeId>,
-    /// Sorted clockwise.
-    tokens: Vec<Token>,
-    /// Ranks kept for every partition: as many as nodes, at most [`RANKS_BOUNDED_MAX`].
-    ranks: usize,
-    /// `ranks` entries per partition.
+    /// What is kept of each list.
+    length: usize,
+    /// `length` entries per partition.
     lists: Vec<NodeIndex>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Token {
-    slot: u16,
-    hash: u64,
-    node: NodeIndex,
-}
-
 impl Ring {
-    /// The ring of these nodes and weights (in hundredths of an ordinary node), in any order.
-    pub fn new(nodes: impl IntoIterator<Item = (NodeId, u16)>) -> Self {
+    /// The ring of these nodes and weights (in hundredths of an ordinary node), in any order, for so many
+    /// copies of everything.
+    pub fn new(nodes: impl IntoIterator<Item = (NodeId, u16)>, copies: usize) -> Self {
         let mut weighted: Vec<(NodeId, u16)> = nodes.into_iter().collect();
         weighted.sort_unstable();
         weighted.dedup_by_key(|(node, _)| *node);
-        let mut ring = Self {
-            nodes: weighted.iter().map(|(node, _)| *node).collect(),
-            tokens: tokens(&weighted),
-            ranks: weighted.len().min(RANKS_BOUNDED_MAX),
-            lists: Vec::new(),
-        };
-        ring.fill_lists(&weighted);
-        ring
+        let copies = copies.clamp(1, weighted.len().max(1));
+        let length = weighted.len().min(copies + SPARES);
+        let bounds = bounds(&weighted, copies);
+        let mut lists = Draft::new(&weighted, &bounds, copies, length).run();
+        Ranks::new(&mut lists, length, &bounds, copies).even_out();
+        Self { nodes: weighted.into_iter().map(|(node, _)| node).collect(), length, lists }
     }
 
     /// All nodes on the ring, sorted.
@@ -70,12 +69,16 @@ impl Ring {
         self.nodes.binary_search(&node).ok().and_then(|index| NodeIndex::try_from(index).ok())
     }
 
-    /// The nodes that a partition prefers, best first; every node of the ring once.
+    /// The nodes that a partition prefers, best first; every node of the ring once. Those that are not
+    /// kept come as they are sorted, each partition beginning elsewhere.
     pub fn preference(&self, partition: Partition) -> impl Iterator<Item = NodeIndex> + '_ {
-        let first = partition.index() * self.ranks;
-        let bounded = &self.lists[first..first + self.ranks];
-        let rest = (self.ranks < self.nodes.len()).then(|| self.clockwise(partition)).into_iter().flatten();
-        bounded.iter().copied().chain(rest.filter(|node| !bounded.contains(node)))
+        let first = partition.index() * self.length;
+        let kept = &self.lists[first..first + self.length];
+        let count = self.nodes.len();
+        let start = partition.index().checked_rem(count).unwrap_or(0);
+        let rest = if count > self.length { (start..count).chain(0..start) } else { (0..0).chain(0..0) };
+        let rest = rest.filter_map(|index| NodeIndex::try_from(index).ok());
+        kept.iter().copied().chain(rest.filter(|node| !kept.contains(node)))
     }
 
     /// Where a node stands in a partition's preference list; behind everybody if it is not on the ring.
@@ -83,108 +86,15 @@ impl Ring {
         let index = self.index_of(node);
         self.preference(partition).position(|other| Some(other) == index).unwrap_or(usize::MAX)
     }
-
-    /// All nodes clockwise from a partition, each once.
-    fn clockwise(&self, partition: Partition) -> impl Iterator<Item = NodeIndex> + '_ {
-        let mut seen = vec![false; self.nodes.len()];
-        self.tokens_from(partition)
-            .filter(move |node| !std::mem::replace(&mut seen[usize::from(*node)], true))
-    }
-
-    fn tokens_from(&self, partition: Partition) -> impl Iterator<Item = NodeIndex> + '_ {
-        let start = self.tokens.partition_point(|token| token.slot < partition.first_slot());
-        self.tokens[start..].iter().chain(&self.tokens[..start]).map(|token| token.node)
-    }
-
-    /// Rank by rank, so that the bound of a rank does not depend on the ranks after it.
-    fn fill_lists(&mut self, weighted: &[(NodeId, u16)]) {
-        self.lists = vec![NodeIndex::MAX; self.ranks * usize::from(PARTITION_COUNT)];
-        let bounds = load_bounds(weighted);
-        for rank in 0..self.ranks {
-            let mut room = bounds.clone();
-            for partition in Partition::all() {
-                let node = self
-                    .find_free(partition, rank, |node| room[usize::from(node)] > 0)
-                    .or_else(|| self.exchange(partition, rank, &mut room))
-                    // The last rank of a small ring has no choice left: the bound yields.
-                    .or_else(|| self.find_free(partition, rank, |_| true))
-                    .expect("a rank below the number of nodes leaves one free");
-                room[usize::from(node)] = room[usize::from(node)].saturating_sub(1);
-                self.lists[partition.index() * self.ranks + rank] = node;
-            }
-        }
-    }
-
-    /// The first node clockwise that is not in the partition's list and is allowed.
-    fn find_free(
-        &self,
-        partition: Partition,
-        rank: usize,
-        allowed: impl Fn(NodeIndex) -> bool,
-    ) -> Option<NodeIndex> {
-        let taken = self.taken(partition, rank);
-        self.tokens_from(partition).find(|node| !taken.contains(node) && allowed(*node))
-    }
-
-    /// The nodes of a partition before a rank.
-    fn taken(&self, partition: Partition, rank: usize) -> &[NodeIndex] {
-        let first = partition.index() * self.ranks;
-        &self.lists[first..first + rank]
-    }
-
-    /// Makes room where every node with room stands in the list already: an earlier partition, the
-    /// nearest first, gives up its node for one that has room.
-    fn exchange(&mut self, partition: Partition, rank: usize, room: &mut [u64]) -> Option<NodeIndex> {
-        if rank + 1 == self.nodes.len() {
-            return None;
-        }
-        let with_room: Vec<NodeIndex> =
-            (0..).take(room.len()).filter(|node| room[usize::from(*node)] > 0).collect();
-        let taken = self.taken(partition, rank);
-        let (giver, node) = Partition::all().take(partition.index()).rev().find_map(|giver| {
-            let given = self.lists[giver.index() * self.ranks + rank];
-            let replacement = with_room.iter().find(|node| !self.taken(giver, rank).contains(node))?;
-            (!taken.contains(&given)).then_some((giver, *replacement))
-        })?;
-        let given = std::mem::replace(&mut self.lists[giver.index() * self.ranks + rank], node);
-        room[usize::from(node)] -= 1;
-        room[usize::from(given)] += 1;
-        Some(given)
-    }
-}
-
-fn tokens(weighted: &[(NodeId, u16)]) -> Vec<Token> {
-    let mut tokens: Vec<Token> = weighted
-        .iter()
-        .zip(0..)
-        .flat_map(|((node, weight), index)| {
-            let count = (u32::from(*weight) * TOKENS_PER_WEIGHT / u32::from(WEIGHT_ONE)).max(1);
-            (0..count).map(move |number| {
-                let hash = xxh3_64_with_seed(&number.to_le_bytes(), node.as_raw());
-                // The upper bits: uniform, and independent of those that break ties.
-                let slot = u16::try_from((hash >> 48) % u64::from(SLOT_COUNT)).expect("below the slot count");
-                Token { slot, hash, node: index }
-            })
-        })
-        .collect();
-    tokens.sort_unstable();
-    tokens
-}
-
-fn load_bounds(weighted: &[(NodeId, u16)]) -> Vec<u64> {
-    let total: u64 = weighted.iter().map(|(_, weight)| u64::from(*weight)).sum();
-    let bound = |weight: u16| {
-        (u64::from(PARTITION_COUNT) * u64::from(weight) * LOAD_PERCENT_MAX).div_ceil(100 * total.max(1))
-    };
-    weighted.iter().map(|(_, weight)| bound(*weight)).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::store::PARTITION_COUNT;
 
-    fn ring(names: std::ops::Range<u32>) -> Ring {
-        Ring::new(names.map(|n| (NodeId::of_name(&format!("node-{n}")), WEIGHT_ONE)))
+    fn ring(names: std::ops::Range<u32>, copies: usize) -> Ring {
+        Ring::new(names.map(|n| (NodeId::of_name(&format!("node-{n}")), WEIGHT_ONE)), copies)
     }
 
     fn loads(ring: &Ring, rank: usize) -> Vec<usize> {
@@ -197,10 +107,14 @@ mod tests {
         loads
     }
 
+    fn holders(ring: &Ring, partition: Partition, copies: usize) -> Vec<NodeId> {
+        ring.preference(partition).take(copies).map(|index| ring.nodes()[usize::from(index)]).collect()
+    }
+
     #[test]
     fn every_partition_prefers_every_node_once() {
-        for count in [1, 2, 3, 8, 12] {
-            let ring = ring(0..count);
+        for (count, copies) in [(1, 2), (2, 2), (3, 2), (4, 2), (5, 2), (8, 3), (12, 5), (40, 1)] {
+            let ring = ring(0..count, copies);
             for partition in Partition::all() {
                 let mut list: Vec<NodeIndex> = ring.preference(partition).collect();
                 assert_eq!(list.len(), count as usize);
@@ -213,12 +127,13 @@ mod tests {
 
     #[test]
     fn no_node_is_over_its_share_at_the_ranks_that_hold_copies() {
-        for count in [2, 3, 5, 10, 100] {
-            let ring = ring(0..count);
-            let bound = (4_096.0 * 1.05 / f64::from(count)).ceil() as usize;
-            for rank in 0..2.min(count as usize - 1) {
+        for (count, copies) in [(2, 2), (3, 1), (3, 2), (4, 2), (5, 3), (9, 5), (10, 2), (63, 3), (100, 2)] {
+            let ring = ring(0..count, copies);
+            let mean = f64::from(PARTITION_COUNT) / f64::from(count);
+            let bound = (mean * 1.08).max(mean * 83.0 / 80.0 + 2.0).floor() as usize;
+            for rank in 0..copies {
                 let peak = loads(&ring, rank).into_iter().max().unwrap();
-                assert!(peak <= bound, "{count} nodes, rank {rank}: {peak} over {bound}");
+                assert!(peak <= bound, "{copies} copies on {count} nodes, rank {rank}: {peak} over {bound}");
             }
         }
     }
@@ -226,26 +141,40 @@ mod tests {
     #[test]
     fn a_node_of_half_the_weight_gets_half_the_share() {
         let nodes = [("a", 100), ("b", 100), ("c", 50)].map(|(name, weight)| (NodeId::of_name(name), weight));
-        let ring = Ring::new(nodes);
-        let light = ring.index_of(NodeId::of_name("c")).unwrap();
-        let share = loads(&ring, 0)[usize::from(light)];
-        assert!((700..=861).contains(&share), "{share} of 4096 partitions");
+        let fair = f64::from(PARTITION_COUNT) / 5.0;
+        for copies in [1, 2] {
+            let ring = Ring::new(nodes, copies);
+            let light = ring.index_of(NodeId::of_name("c")).unwrap();
+            let share = loads(&ring, 0)[usize::from(light)] as f64 / fair;
+            assert!((0.85..=1.08).contains(&share), "{share:.2} of its share with {copies} copies");
+        }
     }
 
     #[test]
     fn the_order_in_which_nodes_are_named_does_not_matter() {
         let nodes = ["a", "b", "c", "d"].map(|name| (NodeId::of_name(name), WEIGHT_ONE));
-        assert_eq!(Ring::new(nodes), Ring::new(nodes.into_iter().rev()));
+        assert_eq!(Ring::new(nodes, 2), Ring::new(nodes.into_iter().rev(), 2));
     }
 
     #[test]
     fn a_node_that_joins_takes_its_share_and_little_else_moves() {
-        let before = ring(0..10);
-        let after = ring(0..11);
-        let first =
-            |ring: &Ring, partition| ring.nodes()[usize::from(ring.preference(partition).next().unwrap())];
-        let moved = Partition::all().filter(|p| first(&before, *p) != first(&after, *p)).count();
-        let ideal = 4_096 / 11;
-        assert!(moved <= ideal * 3 / 2, "{moved} moved, ideal {ideal}");
+        for count in [3, 4, 7, 10, 20] {
+            let (before, after) = (ring(0..count, 2), ring(0..count + 1, 2));
+            let new = |partition| {
+                let had = holders(&before, partition, 2);
+                holders(&after, partition, 2).into_iter().filter(|node| !had.contains(node)).count()
+            };
+            let moved = Partition::all().map(new).sum::<usize>() as f64;
+            let ideal = 2.0 * f64::from(PARTITION_COUNT) / f64::from(count + 1);
+            assert!(moved <= ideal * 1.25, "to {count} nodes: {moved} moved, ideal {ideal:.0}");
+        }
+    }
+
+    #[test]
+    fn neighbours_share_owners_in_a_small_cluster() {
+        let ring = ring(0..3, 2);
+        let lists: Vec<Vec<NodeId>> = Partition::all().map(|p| holders(&ring, p, 2)).collect();
+        let runs = 1 + lists.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        assert!(runs * 2 < lists.len(), "{runs} runs of {} partitions", lists.len());
     }
 }

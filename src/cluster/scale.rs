@@ -20,6 +20,8 @@ use crate::store::Partition;
 const COPIES: usize = 2;
 const SIZES: [usize; 4] = [3, 10, 100, 1_000];
 const LOSSES: [f64; 4] = [0.0, 0.01, 0.05, 0.20];
+/// Rings of each size.
+const RINGS: usize = 40;
 const DYING: [f64; 4] = [0.01, 0.10, 0.33, 0.50];
 /// How long a death is waited for.
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
@@ -39,8 +41,9 @@ fn the_tables_of_scale_are_within_their_bounds() {
     let size_max = std::env::var("SCALE_NODES_MAX").map_or(1_000, |text| text.parse().unwrap());
     let sizes: Vec<usize> = SIZES.into_iter().filter(|size| *size <= size_max).collect();
     println!("The ring: how even, and what moves of the least that has to.\n");
-    println!("| nodes | peak/mean, rank 1 | peak/mean, rank 2 | moved by a join | moved by a leave |");
-    println!("|---|---|---|---|---|");
+    println!("Of {RINGS} clusters the fullest node, and the mean of what moves (the most).\n");
+    println!("| nodes | peak/mean, rank 1 | rank 2 | moved by a join | by a leave | runs of partitions |");
+    println!("|---|---|---|---|---|---|");
     let mut misses: Vec<String> = sizes.iter().flat_map(|size| balance(*size)).collect();
     println!("\nA member dies silently: until the first and until all others know.");
     println!("While nothing dies: what that costs.\n");
@@ -205,39 +208,58 @@ fn first_probe(size: usize) -> Option<String> {
 }
 
 fn ring(nodes: impl Iterator<Item = usize>) -> Ring {
-    Ring::new(nodes.map(|index| (simulation::node(index), WEIGHT_ONE)))
+    Ring::new(nodes.map(|index| (simulation::node(index), WEIGHT_ONE)), COPIES)
 }
 
 fn holders(ring: &Ring, partition: Partition) -> Vec<NodeId> {
     ring.preference(partition).take(COPIES).map(|index| ring.nodes()[usize::from(index)]).collect()
 }
 
-/// What changes hands, in parts of the least that has to.
-fn moved(from: &Ring, to: &Ring, ideal: f64) -> f64 {
+/// What changes hands, in parts of the least that has to: of the copies that come to or from one of so
+/// many nodes.
+fn moved(from: &Ring, to: &Ring, nodes: usize) -> f64 {
     let new = |partition| {
         let before = holders(from, partition);
         holders(to, partition).into_iter().filter(|node| !before.contains(node)).count()
     };
+    let ideal = Partition::all().len() as f64 * COPIES as f64 / nodes as f64;
     Partition::all().map(new).sum::<usize>() as f64 / ideal
 }
 
+/// How many partitions the fullest node has at a rank, in parts of the mean.
+fn peak(ring: &Ring, rank: usize) -> f64 {
+    let mut counts: BTreeMap<NodeId, usize> = BTreeMap::new();
+    for node in Partition::all().filter_map(|partition| holders(ring, partition).get(rank).copied()) {
+        *counts.entry(node).or_default() += 1;
+    }
+    let most = counts.values().max().copied().unwrap_or_default();
+    most as f64 * ring.nodes().len() as f64 / Partition::all().len() as f64
+}
+
+/// Of several clusters of a size the fullest node, and what moves on average: of so few partitions as a
+/// node of a large cluster has, chance adds or takes some.
 fn balance(size: usize) -> Vec<String> {
-    let partitions = Partition::all().len() as f64;
-    let before = ring(0..size);
-    let peak = |rank: usize| {
-        let mut counts: BTreeMap<NodeId, usize> = BTreeMap::new();
-        for node in Partition::all().filter_map(|partition| holders(&before, partition).get(rank).copied()) {
-            *counts.entry(node).or_default() += 1;
-        }
-        counts.values().max().copied().unwrap_or_default() as f64 * size as f64 / partitions
-    };
-    let peaks = [peak(0), peak(1)];
-    let joined = moved(&before, &ring(0..=size), partitions * COPIES as f64 / (size + 1) as f64);
-    let left = match size > COPIES {
-        true => moved(&before, &ring(1..size), partitions * COPIES as f64 / size as f64),
-        false => 0.0,
-    };
-    println!("| {size} | {:.3} | {:.3} | {joined:.2} | {left:.2} |", peaks[0], peaks[1]);
+    let (mut peaks, mut joins, mut leaves, mut arcs) = ([0.0_f64; COPIES], Vec::new(), Vec::new(), 0);
+    for cluster in 0..RINGS {
+        let nodes = cluster * 10_000..cluster * 10_000 + size;
+        let before = ring(nodes.clone());
+        peaks.iter_mut().zip(0..).for_each(|(most, rank)| *most = most.max(peak(&before, rank)));
+        joins.push(moved(&before, &ring(nodes.start..nodes.end + 1), size + 1));
+        leaves.push(moved(&before, &ring(nodes.start + 1..nodes.end), size));
+        let lists: Vec<Vec<NodeId>> = Partition::all().map(|partition| holders(&before, partition)).collect();
+        arcs += 1 + lists.windows(2).filter(|pair| pair[0] != pair[1]).count();
+    }
+    let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+    let most = |values: &[f64]| values.iter().copied().fold(0.0, f64::max);
+    let (joined, left) = (mean(&joins), mean(&leaves));
+    println!(
+        "| {size} | {:.3} | {:.3} | {joined:.2} ({:.2}) | {left:.2} ({:.2}) | {} |",
+        peaks[0],
+        peaks[1],
+        most(&joins),
+        most(&leaves),
+        arcs / RINGS,
+    );
     let mut misses = Vec::new();
     if size <= 100 && peaks.iter().any(|peak| *peak > PEAK_MAX) {
         misses.push(format!("the fullest of {size} nodes has {peaks:.3?} of the mean"));

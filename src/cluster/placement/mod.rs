@@ -143,7 +143,7 @@ impl Placement {
     /// A node that holds nothing and knows nobody. `record` says who it is.
     pub fn new(settings: PlacementSettings, identity: Identity, record: Record, now: Moment) -> Self {
         let record = Arc::new(record);
-        let (ring, members) = (Arc::new(Ring::new([])), Vec::new());
+        let (ring, members) = (Arc::new(Ring::default()), Vec::new());
         let view = View::new(identity.node, ring, members, Ownership::default());
         let surplus = Pending { partitions: PartitionSet::new(), since: now };
         let mut placement = Self {

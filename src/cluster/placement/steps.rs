@@ -66,7 +66,7 @@ impl Placement {
         let weights = members.iter().map(|(member, _)| (member.identity.node, member.record.weight));
         let ring = match weights.clone().eq(self.view.weights()) {
             true => Arc::clone(self.view.ring()),
-            false => Arc::new(Ring::new(weights)),
+            false => Arc::new(Ring::new(weights, self.settings.copies)),
         };
         let claims: Vec<Claim> =
             members.iter().map(|(member, standing)| self.claim_of(&ring, member, *standing)).collect();
