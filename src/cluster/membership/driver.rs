@@ -361,7 +361,8 @@ impl Membership {
             out.push(Output::Record { node, generation, revision, bytes });
         }
         let told = out.len();
-        let rival = self.view.compare(self.foca.iter_membership_state(), self.identity.node, now, out);
+        let foca = &self.foca;
+        let rival = self.view.compare(|| foca.iter_membership_state(), self.identity.node, now, out);
         let newcomers: Vec<Identity> = out[told..].iter().filter_map(newcomer).collect();
         for (timer, after) in std::mem::take(&mut self.collected.timers) {
             self.plan(timer, after, now, out);

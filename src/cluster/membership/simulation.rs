@@ -327,8 +327,9 @@ impl Simulation {
         let all: BTreeSet<Identity> = group.iter().map(|index| self.identity(*index)).collect();
         group.iter().all(|index| {
             let membership = self.membership(*index);
-            let members = membership.members().map(|member| member.identity);
-            members.chain([membership.identity()]).collect::<BTreeSet<Identity>>() == all
+            let mut members =
+                membership.members().map(|member| member.identity).chain([membership.identity()]);
+            membership.members().count() + 1 == all.len() && members.all(|identity| all.contains(&identity))
         })
     }
 

@@ -5,6 +5,8 @@
 //! what it was told always adds up to what is, and the end of a life precedes the next life.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::ops::Bound;
 
 use foca::Incarnation;
 use foca::Member;
@@ -47,25 +49,35 @@ impl Known {
 #[derive(Debug, Default)]
 pub(super) struct View {
     known: BTreeMap<NodeId, Known>,
+    /// A digest of the list that was compared last, and the latest life of our own in it.
+    compared: Option<(u64, Option<Generation>)>,
 }
 
 impl View {
     /// Takes over foca's member list, telling each difference. Returns the latest life that the
     /// list has of `own`: another than ours, since foca does not list itself.
-    pub(super) fn compare<'a>(
+    pub(super) fn compare<'a, I: Iterator<Item = &'a Member<Identity>>>(
         &mut self,
-        members: impl Iterator<Item = &'a Member<Identity>>,
+        members: impl Fn() -> I,
         own: NodeId,
         now: Moment,
         out: &mut Vec<Output>,
     ) -> Option<Generation> {
+        // Most packets bring no news, and to look a thousand members up takes a while.
+        let digest = digest(members());
+        if let Some((compared, rival)) = self.compared
+            && compared == digest
+        {
+            return rival;
+        }
         let mut rival = None;
-        for member in members {
+        for member in members() {
             match member.id().node == own {
                 true => rival = Some(member.id().generation),
                 false => self.compare_one(member, now, out),
             }
         }
+        self.compared = Some((digest, rival));
         rival
     }
 
@@ -148,6 +160,7 @@ impl View {
             self.known.get(&identity.node).is_some_and(|k| k.identity == *identity && !k.is_active());
         if is_over {
             self.known.remove(&identity.node);
+            self.compared = None;
         }
         is_over
     }
@@ -171,9 +184,37 @@ impl View {
 
     /// The first active member after the node `after`, around the circle.
     pub(super) fn next_active(&self, after: Option<NodeId>) -> Option<Identity> {
-        let behind = |member: &MemberView| after.is_none_or(|after| member.identity.node > after);
-        self.active().find(behind).or_else(|| self.active().next()).map(|member| member.identity)
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let behind = self.known.range((start, Bound::Unbounded));
+        behind.chain(&self.known).find(|(_, known)| known.is_active()).map(|(_, known)| known.identity)
     }
+}
+
+/// A digest of foca's member list, whatever its order.
+fn digest<'a>(members: impl Iterator<Item = &'a Member<Identity>>) -> u64 {
+    let one = |member: &Member<Identity>| {
+        let Identity { node, generation, addr } = member.id();
+        let state = match member.state() {
+            State::Alive => 1,
+            State::Suspect => 2,
+            State::Down => 3,
+        };
+        let host = match addr.ip() {
+            IpAddr::V4(ip) => u64::from(ip.to_bits()),
+            IpAddr::V6(ip) => (ip.to_bits() >> 64) as u64 ^ ip.to_bits() as u64,
+        };
+        let words = [
+            generation.as_raw(),
+            host,
+            u64::from(addr.port()) << 32 | u64::from(member.incarnation()) << 8 | state,
+        ];
+        // Odd numbers with well spread bits (those of xxh3), so that no two words cancel each other.
+        words.into_iter().fold(node.as_raw(), |digest, word| {
+            let mixed = (digest ^ word).wrapping_mul(0x9fb2_1c65_1e98_df25);
+            mixed ^ mixed >> 32
+        })
+    };
+    members.map(one).fold(0, u64::wrapping_add)
 }
 
 #[cfg(test)]
@@ -190,7 +231,7 @@ mod tests {
     fn told(view: &mut View, generation: u64, incarnation: u16, state: State) -> Vec<Output> {
         let mut out = Vec::new();
         let member = Member::new(identity(generation), incarnation, state);
-        view.compare(std::iter::once(&member), NodeId::from_raw(1), Moment::default(), &mut out);
+        view.compare(|| std::iter::once(&member), NodeId::from_raw(1), Moment::default(), &mut out);
         out
     }
 
