@@ -12,6 +12,7 @@ use crate::cluster::placement::Pulling;
 use crate::cluster::planted;
 use crate::cluster::planted::Bug;
 use crate::cluster::record::Departed;
+use crate::cluster::view::View;
 use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::time::Moment;
@@ -28,6 +29,9 @@ pub(super) struct Healing {
     /// Partitions whose primary has died, by another holder and the dead one: the last that it sent may
     /// have reached the other and not us.
     bereaved: BTreeMap<(NodeId, NodeId), PartitionSet>,
+    /// Partitions that others were primary of and have given away: what they sent as such may have
+    /// reached their successor and not us.
+    ceded: BTreeMap<NodeId, PartitionSet>,
 }
 
 impl Healing {
@@ -57,6 +61,16 @@ impl Healing {
         self.offers.remove(&node);
         self.untold.remove(&node);
         self.bereaved.retain(|(holder, _), _| *holder != node);
+    }
+
+    /// Others have become primary.
+    pub(super) fn roles_changed(&mut self, before: &View, after: &View) {
+        for partition in Partition::all() {
+            let (former, present) = (before.primary(partition), after.primary(partition));
+            if let Some(former) = former.filter(|former| present.is_some_and(|node| node != *former)) {
+                self.ceded.entry(former).or_default().insert(partition);
+            }
+        }
     }
 
     /// What was offered, by whom.
@@ -116,11 +130,14 @@ impl Placement {
     /// one's stream on. Called before the view changes.
     pub(super) fn bereave(&mut self, dead: NodeId) {
         self.healing.lose(dead);
+        // One that stops hands over first, and its successor is primary before it is gone.
+        let ceded = self.healing.ceded.remove(&dead).unwrap_or_default();
         if planted::has(Bug::ForgetBereaved) {
             return;
         }
         let is_left = |partition: &Partition| {
-            self.view.primary(*partition) == Some(dead) && self.record.synced.contains(*partition)
+            let was_primary = self.view.primary(*partition) == Some(dead) || ceded.contains(*partition);
+            was_primary && self.record.synced.contains(*partition)
         };
         for partition in Partition::all().filter(is_left) {
             for holder in self.view.receivers(partition).filter(|holder| *holder != dead) {

@@ -34,7 +34,11 @@ impl Placement {
         self.narrow_repairs();
         self.plan_pulls(now, out);
         self.offer_leftovers(out);
-        if std::mem::take(&mut self.must_show_view) || !before.is_same(&self.view) {
+        let has_changed = !before.is_same(&self.view);
+        if has_changed {
+            self.healing.roles_changed(&before, &self.view);
+        }
+        if std::mem::take(&mut self.must_show_view) || has_changed {
             out.push(Output::View(Arc::clone(&self.view)));
         }
         let was = before.member(self.identity.node).map(|member| &member.record);

@@ -705,6 +705,27 @@ fn the_copies_that_a_dead_primary_leaves_behind_pull_from_each_other_what_is_new
 }
 
 #[test]
+fn the_copies_that_a_primary_leaves_behind_which_handed_over_pull_from_each_other_too() {
+    let mut net = Net::new(13);
+    for number in 0..4 {
+        let settings = PlacementSettings { copies: 3, ..PlacementSettings::default() };
+        net.nodes.push(net.spawn_with(settings, number, 1));
+        net.introduce(number);
+    }
+    net.run_until_quiet();
+    let gone = net.nodes[3].identity;
+    net.act(3, leave);
+    net.run_until_quiet();
+    assert!(net.nodes[0].placement.view().primaries_of(gone.node).is_empty(), "it has handed over");
+    let mut out = Vec::new();
+    net.nodes[0].placement.member_down(gone, net.now, &mut out);
+    let pulls = out
+        .iter()
+        .filter(|output| matches!(output, Output::Pull { former: Some(former), .. } if *former == gone.node));
+    assert_eq!(pulls.count(), 2, "from each of the two others: {out:?}");
+}
+
+#[test]
 fn a_node_that_stood_still_gives_way_to_whoever_has_another_copy() {
     let mut net = Net::with_nodes(4, 3);
     let view = Arc::clone(net.nodes[0].placement.view());
