@@ -32,6 +32,9 @@ pub(super) struct Healing {
     /// Partitions that others were primary of and have given away: what they sent as such may have
     /// reached their successor and not us.
     ceded: BTreeMap<NodeId, PartitionSet>,
+    /// What nodes have said that they have after we took them for dead: others may have seen them alive
+    /// all the while, and got what they sent as primary.
+    unseen: BTreeMap<NodeId, PartitionSet>,
 }
 
 impl Healing {
@@ -63,11 +66,16 @@ impl Healing {
         self.bereaved.retain(|(holder, _), _| *holder != node);
     }
 
+    /// A node that we take for dead lives where we cannot see it.
+    pub(super) fn lives_unseen(&mut self, node: NodeId, synced: &PartitionSet) {
+        self.unseen.entry(node).or_default().union_with(synced);
+    }
+
     /// Others have become primary.
     pub(super) fn roles_changed(&mut self, before: &View, after: &View) {
         for partition in Partition::all() {
             let (former, present) = (before.primary(partition), after.primary(partition));
-            if let Some(former) = former.filter(|former| present.is_some_and(|node| node != *former)) {
+            if let Some(former) = former.filter(|former| present != Some(*former)) {
                 self.ceded.entry(former).or_default().insert(partition);
             }
         }
@@ -135,11 +143,24 @@ impl Placement {
         if planted::has(Bug::ForgetBereaved) {
             return;
         }
-        let is_left = |partition: &Partition| {
-            let was_primary = self.view.primary(*partition) == Some(dead) || ceded.contains(*partition);
-            was_primary && self.record.synced.contains(*partition)
-        };
-        for partition in Partition::all().filter(is_left) {
+        let was_primary =
+            |partition: &Partition| self.view.primary(*partition) == Some(dead) || ceded.contains(*partition);
+        let left = Partition::all().filter(was_primary).collect();
+        self.complete_each_other(dead, &left);
+    }
+
+    /// A node shows itself. If that is another life than the one that we took for dead, and that one went
+    /// on unseen, then it is only now that its copies are left behind.
+    pub(super) fn reappears(&mut self, identity: Identity) {
+        let unseen = self.healing.unseen.remove(&identity.node);
+        if let Some(left) = unseen.filter(|_| self.peers.is_other_life(identity)) {
+            self.complete_each_other(identity.node, &left);
+        }
+    }
+
+    /// We and all others who have these partitions pull from each other what a node has sent last.
+    fn complete_each_other(&mut self, dead: NodeId, left: &PartitionSet) {
+        for partition in left.iter().filter(|partition| self.record.synced.contains(*partition)) {
             for holder in self.view.receivers(partition).filter(|holder| *holder != dead) {
                 if self.peers.is_synced(holder, partition) {
                     self.healing.bereaved.entry((holder, dead)).or_default().insert(partition);

@@ -208,7 +208,11 @@ impl Placement {
 
     /// Membership says that a member lives, for the first time or in a new generation.
     pub fn member_alive(&mut self, identity: Identity, now: Moment, out: &mut Vec<Output>) {
-        if !self.is_removed(identity) && self.peers.alive(identity, now) {
+        if self.is_removed(identity) {
+            return;
+        }
+        self.reappears(identity);
+        if self.peers.alive(identity, now) {
             self.forget_requests(identity.node);
             self.keep_surplus(now);
             // It may have kept its data and have served clients where we could not see it: in a split.
@@ -248,7 +252,11 @@ impl Placement {
         if node == self.identity.node || self.removals.bars(node, record.generation) {
             return;
         }
+        let was_dead = self.peers.is_dead(node);
         if let Some(confirmed) = self.peers.record(record, now) {
+            if was_dead {
+                self.healing.lives_unseen(node, &confirmed);
+            }
             if let Some(granted) = self.granted.get_mut(&node) {
                 granted.partitions.subtract(&confirmed);
             }

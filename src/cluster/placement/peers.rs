@@ -180,6 +180,16 @@ impl Peers {
         self.peers.get(&node).is_some_and(|peer| peer.liveness != Liveness::Dead)
     }
 
+    pub fn is_dead(&self, node: NodeId) -> bool {
+        self.peers.get(&node).is_some_and(|peer| peer.identity.is_some() && peer.liveness == Liveness::Dead)
+    }
+
+    /// Whether a node is known in another life than this one.
+    pub fn is_other_life(&self, identity: Identity) -> bool {
+        let known = self.peers.get(&identity.node).and_then(|peer| peer.identity);
+        known.is_some_and(|known| known.generation != identity.generation)
+    }
+
     pub fn record_of(&self, node: NodeId) -> Option<&Arc<Record>> {
         self.peers.get(&node).and_then(|peer| peer.record.as_ref())
     }

@@ -705,6 +705,42 @@ fn the_copies_that_a_dead_primary_leaves_behind_pull_from_each_other_what_is_new
 }
 
 #[test]
+fn the_copies_of_a_primary_that_lived_on_where_it_was_not_seen_complete_each_other_when_it_is_back() {
+    let mut net = Net::new(13);
+    for number in 0..4 {
+        let settings = PlacementSettings { copies: 3, ..PlacementSettings::default() };
+        net.nodes.push(net.spawn_with(settings, number, 1));
+        net.introduce(number);
+    }
+    net.run_until_quiet();
+    let (unseen, now) = (net.nodes[3].identity, net.now);
+    let mut record = Record::clone(net.nodes[3].placement.record());
+    let node = &mut net.nodes[0].placement;
+    let pulls = |out: &[Output]| {
+        let is_it = |output: &&Output| matches!(output, Output::Pull { former: Some(former), .. } if *former == unseen.node);
+        out.iter().filter(is_it).count()
+    };
+    let mut out = Vec::new();
+    node.member_down(unseen, now, &mut out);
+    assert_eq!(pulls(&out), 2, "it seems to be dead");
+    let done: Vec<(NodeId, PullId)> = out
+        .iter()
+        .filter_map(|output| match output {
+            Output::Pull { source, id, .. } => Some((*source, *id)),
+            _ => None,
+        })
+        .collect();
+    for (source, id) in done {
+        node.pull_done(source, id, &PartitionSet::full(), now, &mut out);
+    }
+    record.revision += 1;
+    node.record_arrived(record, now, &mut out);
+    out.clear();
+    node.member_alive(identity(3, 2), now, &mut out);
+    assert_eq!(pulls(&out), 2, "it was not: {out:?}");
+}
+
+#[test]
 fn the_copies_that_a_primary_leaves_behind_which_handed_over_pull_from_each_other_too() {
     let mut net = Net::new(13);
     for number in 0..4 {
