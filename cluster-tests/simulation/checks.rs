@@ -32,7 +32,7 @@ pub fn always(cluster: &Cluster, faults: &mut Faults) -> Result<(), String> {
 
 fn queues(cluster: &Cluster) -> Result<(), String> {
     for host in &cluster.hosts {
-        let Some(probe) = host.probe.borrow().clone() else { continue };
+        let Some(probe) = host.desk.probe.borrow().clone() else { continue };
         let (bytes, commands) = (probe.waiting_bytes_max(), probe.waiting_commands());
         if bytes > Probe::WAITING_BYTES_MAX + SLACK_BYTES {
             return Err(format!("{} has {bytes} bytes waiting for one peer", host.name));
@@ -95,7 +95,11 @@ fn describe(node: usize, view: &View, partition: Partition) -> String {
 }
 
 fn view(cluster: &Cluster, node: usize) -> Option<Arc<View>> {
-    Some(cluster.hosts[node].probe.borrow().as_ref()?.view())
+    Some(cluster.hosts[node].desk.probe.borrow().as_ref()?.view())
+}
+
+fn any_view(cluster: &Cluster) -> Option<Arc<View>> {
+    (0..cluster.hosts.len()).find_map(|node| view(cluster, node))
 }
 
 /// Sets of running nodes each of which reaches all others of its set and nobody else.
@@ -117,18 +121,27 @@ fn groups(cluster: &Cluster, faults: &Faults) -> Vec<Vec<usize>> {
 /// All is in its place, and all copies are equal.
 pub fn settled(cluster: &Cluster, faults: &Faults) -> Result<(), String> {
     let mut views = Vec::new();
-    for (node, host) in cluster.hosts.iter().enumerate() {
-        if !faults.is_up(node) {
-            return Err(format!("{} does not run", host.name));
+    let lasting = faults.lasting();
+    for node in &lasting {
+        let (name, machine) = (&cluster.hosts[*node].name, &faults.machines[*node]);
+        if machine.standing != Standing::Up {
+            return Err(format!("{name} does not run"));
         }
-        let Some(view) = view(cluster, node) else { return Err(format!("{} has not started", host.name)) };
-        if !view.is_settled() || view.members().len() != cluster.hosts.len() {
-            return Err(format!("{} is not settled", host.name));
+        if let Some(other) = machine.forgotten_by {
+            return Err(format!("{name} runs, though n{other} has forgotten it"));
+        }
+        let Some(view) = view(cluster, *node) else { return Err(format!("{name} has not started")) };
+        if !view.is_settled() || view.members().len() != lasting.len() {
+            return Err(format!("{name} is not settled"));
         }
         views.push(view);
     }
     if views.iter().any(|view| view.fingerprint() != views[0].fingerprint()) {
         return Err("the views differ".to_owned());
+    }
+    if cluster.shared.is_scarce {
+        // What each of them has evicted, nobody knows here.
+        return Ok(());
     }
     let model = cluster.shared.model.borrow();
     for partition in Partition::all() {
@@ -156,11 +169,14 @@ fn difference(a: &Copy, b: &Copy) -> Option<(Bytes, u64, u64)> {
 
 /// Nothing that was promised is missing, nothing that was deleted is back.
 pub fn promises(cluster: &Cluster) -> Result<(), String> {
+    if cluster.shared.is_scarce {
+        return Ok(());
+    }
     let model = cluster.shared.model.borrow();
     for key in (0..cluster.shared.keys).map(client::key) {
         let due = model.due(&key);
         let partition = Partition::of(&key);
-        let primary = view(cluster, 0).and_then(|view| view.primary(partition));
+        let primary = any_view(cluster).and_then(|view| view.primary(partition));
         let copy =
             primary.and_then(|node| model.copies.get(&node)?.get(&partition)).cloned().unwrap_or_default();
         if copy.knows(&key) < due {
@@ -179,8 +195,16 @@ pub fn promises(cluster: &Cluster) -> Result<(), String> {
 pub fn read(cluster: &Cluster) -> Result<(), String> {
     let model = cluster.shared.model.borrow();
     for (node, key, value) in cluster.shared.read.borrow().iter() {
+        if cluster.shared.is_scarce {
+            match value {
+                Some(value) if !model.may_be_read(key, value) => {
+                    return Err(format!("{key:?} is read at n{node} as {value:?}, which was deleted"));
+                }
+                Some(_) | None => continue,
+            }
+        }
         let partition = Partition::of(key);
-        let primary = view(cluster, 0).and_then(|view| view.primary(partition));
+        let primary = any_view(cluster).and_then(|view| view.primary(partition));
         let copy =
             primary.and_then(|node| model.copies.get(&node)?.get(&partition)).cloned().unwrap_or_default();
         let wanted = copy.keys.get(key).and_then(|version| model.value_at(key, *version));

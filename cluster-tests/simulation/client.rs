@@ -1,6 +1,7 @@
 //! A client: unique values, one command at a time, another node whenever one does not answer.
 
 use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,6 +15,7 @@ use tokio::io::BufReader;
 use tokio::time::timeout;
 use turmoil::net::TcpStream;
 
+use crate::host::Desk;
 use crate::model::Model;
 
 /// How long an answer may take. Longer than a node makes a command wait.
@@ -30,6 +32,13 @@ pub struct Shared {
     /// Clients that wait for an answer.
     pub busy: RefCell<usize>,
     pub nodes: usize,
+    /// Nodes that do not come back.
+    pub gone: RefCell<BTreeSet<usize>>,
+    pub desks: Vec<Rc<Desk>>,
+    /// Whether writes are acknowledged by a replica too.
+    pub is_replicated: bool,
+    /// Whether nodes have room for fewer keys than there are.
+    pub is_scarce: bool,
     pub keys: usize,
     /// Bytes that make values longer.
     pub padding: usize,
@@ -47,6 +56,16 @@ pub enum Phase {
     Read,
     /// It has.
     Done,
+}
+
+impl Shared {
+    /// Writes that no replica has acknowledged in time, as all nodes have counted.
+    fn unreplicated(&self) -> u64 {
+        self.desks
+            .iter()
+            .filter_map(|desk| desk.probe.borrow().as_ref().map(|probe| probe.unreplicated()))
+            .sum()
+    }
 }
 
 type Socket = BufReader<TcpStream>;
@@ -135,16 +154,20 @@ impl Operation {
             Operation::Flush => "FLUSH\n".to_owned(),
         };
         let since = shared.model.borrow().now;
+        let unreplicated = shared.unreplicated();
         *shared.busy.borrow_mut() += 1;
         let answer = ask(socket, &line).await;
         *shared.busy.borrow_mut() -= 1;
         *shared.operations.borrow_mut() += 1;
+        let is_firm = shared.is_replicated && !shared.is_scarce && shared.unreplicated() == unreplicated;
         let mut model = shared.model.borrow_mut();
         model.note(&format!("{line} {answer:?}"));
         let Some(answer) = answer else { return false };
         match self {
-            Operation::Set(key, value) if answer == "OK" => model.promise_value(key, value, since),
-            Operation::Delete(key) if answer == "OK" => model.promise_deletion(key, since),
+            Operation::Set(key, value) if answer == "OK" => {
+                model.promise_value(key, value, since, is_firm);
+            }
+            Operation::Delete(key) if answer == "OK" => model.promise_deletion(key, since, is_firm),
             Operation::Flush if answer == "OK" => model.promise_flush(since),
             Operation::Get(key) if !answer.starts_with("ERROR") => {
                 let value = Bytes::from(answer);
@@ -163,7 +186,8 @@ fn text(bytes: &Bytes) -> &str {
 }
 
 async fn read_all(shared: &Shared) {
-    for node in 0..shared.nodes {
+    let lasting = (0..shared.nodes).filter(|node| !shared.gone.borrow().contains(node));
+    for node in lasting {
         let mut socket = connect(node).await;
         for number in 0..shared.keys {
             let key = key(number);

@@ -11,10 +11,16 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tracing::info;
 
+use crate::host::Said;
+use crate::host::Wish;
 use crate::run::Cluster;
 
 /// The latency of a link that is not slow.
 const LATENCY: Duration = Duration::from_millis(1);
+/// When a node is started again that was told that it has left.
+const AGAIN_AFTER: Duration = Duration::from_secs(1);
+/// Of fewer nodes none is forgotten.
+const FORGET_NODES_MIN: usize = 4;
 
 /// How a node stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,12 +29,20 @@ pub enum Standing {
     /// It hands over; whether nothing else was wrong so far.
     Stopping(bool),
     Down,
+    /// It was removed, and does not come back.
+    Gone,
 }
 
 #[derive(Clone, Debug)]
 pub struct Machine {
     pub standing: Standing,
     pub is_paused: bool,
+    /// It has been asked to leave: for some time its clock may say that it is the one who left.
+    has_left: bool,
+    /// Somebody was asked to forget it, and may have done so.
+    is_unwanted: bool,
+    /// Who has forgotten it, and lives since.
+    pub forgotten_by: Option<usize>,
 }
 
 /// What ends.
@@ -37,7 +51,10 @@ enum End {
     Start(usize),
     Resume(usize),
     Mend(Vec<(usize, usize)>),
+    /// The same is cut once more, for so long, and so often again.
+    Flap(Vec<(usize, usize)>, Duration, u32),
     Clear,
+    Flow(usize, usize),
     Hasten(usize, usize),
     /// Connections break once more, and so often again.
     Break(usize, usize, u32),
@@ -51,6 +68,8 @@ pub struct Faults {
     cuts: BTreeMap<(usize, usize), usize>,
     held: BTreeSet<(usize, usize)>,
     slow: BTreeSet<(usize, usize)>,
+    /// Nodes between which nothing arrives on connections, though datagrams do.
+    stuck: BTreeSet<(usize, usize)>,
     weather: Weather,
     ends: Vec<(Duration, End)>,
     next: Duration,
@@ -61,26 +80,51 @@ pub struct Faults {
 }
 
 impl Faults {
-    pub fn new(cluster: &Cluster, seed: u64) -> Self {
-        let machine = Machine { standing: Standing::Up, is_paused: false };
+    pub fn new(cluster: &mut Cluster, seed: u64) -> Self {
+        let machine = Machine {
+            standing: Standing::Up,
+            is_paused: false,
+            has_left: false,
+            is_unwanted: false,
+            forgotten_by: None,
+        };
         let mut rng = StdRng::seed_from_u64(seed);
         let pause_ms_max = if rng.random_bool(0.3) { 500 } else { 2_500 };
-        Self {
+        let mut faults = Self {
             rng,
             pause_ms_max,
             machines: vec![machine; cluster.hosts.len()],
             cuts: BTreeMap::new(),
             held: BTreeSet::new(),
             slow: BTreeSet::new(),
+            stuck: BTreeSet::new(),
             weather: Weather::default(),
             ends: Vec::new(),
             next: Duration::from_millis(1_500),
             changed: Duration::ZERO,
+        };
+        if faults.rng.random_bool(0.25) {
+            faults.have_newcomers(cluster);
+        }
+        faults
+    }
+
+    /// Some nodes join later.
+    fn have_newcomers(&mut self, cluster: &mut Cluster) {
+        let nodes = self.machines.len();
+        for node in nodes - self.rng.random_range(1..nodes - 1)..nodes {
+            self.down(cluster, node, false);
+            self.later(Duration::ZERO, 8_000, End::Start(node));
         }
     }
 
-    pub fn is_up(&self, node: usize) -> bool {
-        self.machines[node].standing != Standing::Down
+    pub fn is_gone(&self, node: usize) -> bool {
+        self.machines[node].standing == Standing::Gone
+    }
+
+    /// Those that are members in the end.
+    pub fn lasting(&self) -> Vec<usize> {
+        (0..self.machines.len()).filter(|node| !self.is_gone(*node)).collect()
     }
 
     pub fn is_cut(&self, a: usize, b: usize) -> bool {
@@ -89,11 +133,13 @@ impl Faults {
 
     /// Whether what is not cut works well enough for membership.
     pub fn is_fair(&self) -> bool {
-        self.slow.is_empty() && self.weather.loss <= 0.05
+        self.slow.is_empty() && self.stuck.is_empty() && self.weather.loss <= 0.05
     }
 
     fn is_calm(&self) -> bool {
-        let is_well = |machine: &Machine| machine.standing == Standing::Up && !machine.is_paused;
+        let is_well = |machine: &Machine| {
+            (machine.standing == Standing::Up && !machine.is_paused) || machine.standing == Standing::Gone
+        };
         self.is_fair() && self.cuts.is_empty() && self.machines.iter().filter(|m| !is_well(m)).count() <= 1
     }
 
@@ -106,15 +152,14 @@ impl Faults {
             self.end(cluster, end);
         }
         for node in 0..self.machines.len() {
-            let has_stopped = *cluster.hosts[node].has_stopped.borrow();
             if let Standing::Stopping(was_calm) = self.machines[node].standing {
-                let is_calm = was_calm && self.is_calm();
-                self.machines[node].standing = Standing::Stopping(is_calm);
-                if has_stopped {
-                    self.down(cluster, node, is_calm);
-                    self.later(now, 6_000, End::Start(node));
-                }
+                self.machines[node].standing = Standing::Stopping(was_calm && self.is_calm());
             }
+            let said = std::mem::take(&mut *cluster.hosts[node].desk.said.borrow_mut());
+            said.into_iter().for_each(|said| self.heed(cluster, node, said));
+        }
+        if !self.is_calm() {
+            cluster.shared.model.borrow_mut().disturbed = now;
         }
         if now >= self.next {
             self.next = now + Duration::from_millis(self.rng.random_range(50..self.pause_ms_max));
@@ -126,8 +171,40 @@ impl Faults {
     pub fn heal(&mut self, cluster: &mut Cluster) {
         self.next = Duration::MAX;
         let ends: Vec<End> = std::mem::take(&mut self.ends).into_iter().map(|(_, end)| end).collect();
-        for end in ends.into_iter().filter(|end| !matches!(end, End::Break(..))) {
+        for end in ends.into_iter().filter(|end| !matches!(end, End::Break(..) | End::Flap(..))) {
             self.end(cluster, end);
+        }
+    }
+
+    /// What a node, or its operator, has to say.
+    fn heed(&mut self, cluster: &mut Cluster, node: usize, said: Said) {
+        info!(node, ?said, "FAULT");
+        let now = cluster.now();
+        let machine = &mut self.machines[node];
+        match said {
+            Said::Stopped => {
+                let is_calm = matches!(machine.standing, Standing::Stopping(true));
+                self.down(cluster, node, is_calm);
+                self.later(now, 6_000, End::Start(node));
+            }
+            Said::Stays => {
+                machine.standing = Standing::Up;
+                self.changed = now;
+            }
+            Said::Removed if machine.is_unwanted => {
+                self.down(cluster, node, false);
+                self.machines[node].standing = Standing::Gone;
+                cluster.shared.gone.borrow_mut().insert(node);
+            }
+            Said::Removed => {
+                if !machine.has_left {
+                    let fault = format!("n{node} was removed, and nobody has asked for that");
+                    cluster.shared.model.borrow_mut().fail(fault);
+                }
+                self.down(cluster, node, false);
+                self.ends.push((now + AGAIN_AFTER, End::Start(node)));
+            }
+            Said::Forgotten(other) => self.machines[other].forgotten_by = Some(node),
         }
     }
 
@@ -157,7 +234,7 @@ impl Faults {
         if self.rng.random_bool(0.3) {
             self.break_later(now, node, other, 1);
         }
-        match self.rng.random_range(0..100) {
+        match self.rng.random_range(0..120) {
             0..25 if is_free => {
                 info!(node, "FAULT crash");
                 self.down(cluster, node, false);
@@ -166,8 +243,33 @@ impl Faults {
             25..35 if is_free => {
                 info!(node, "FAULT stop");
                 self.machines[node].standing = Standing::Stopping(self.is_calm());
-                cluster.hosts[node].stopping.notify_one();
+                cluster.hosts[node].desk.ask(Wish::Stop);
                 self.changed = now;
+            }
+            100..105 if is_free => {
+                info!(node, "FAULT leave");
+                let machine = &mut self.machines[node];
+                machine.has_left = true;
+                self.machines[node].standing = Standing::Stopping(self.is_calm());
+                cluster.hosts[node].desk.ask(Wish::Leave);
+                self.changed = now;
+            }
+            105..110 => self.forget(cluster, node),
+            110..115 => {
+                let period = Duration::from_millis(self.rng.random_range(50..1_000));
+                let pairs = match self.rng.random_bool(0.7) {
+                    true => vec![(node, other), (other, node)],
+                    false => vec![(node, other)],
+                };
+                let times = self.rng.random_range(2..12);
+                self.flap(cluster, pairs, period, times);
+            }
+            115..120 => {
+                info!(node, other, "FAULT stuck");
+                self.stuck.insert((node.min(other), node.max(other)));
+                sim::set_stuck(cluster.hosts[node].port, cluster.hosts[other].port, true);
+                self.later(now, 6_000, End::Flow(node.min(other), node.max(other)));
+                self.change(cluster);
             }
             35..45 => self.cut(cluster, vec![(node, other), (other, node)]),
             45..52 => self.cut(cluster, vec![(node, other)]),
@@ -194,6 +296,8 @@ impl Faults {
                     repetition: self.rng.random_range(0.0..0.2),
                     lateness: self.rng.random_range(0.0..0.2),
                     late_max: Duration::from_millis(self.rng.random_range(1..100)),
+                    replay: if self.rng.random_bool(0.5) { 0.05 } else { 0.0 },
+                    corruption: if self.rng.random_bool(0.5) { 0.02 } else { 0.0 },
                 };
                 info!(weather = ?self.weather, "FAULT weather");
                 sim::set_weather(self.weather);
@@ -227,6 +331,8 @@ impl Faults {
     fn end(&mut self, cluster: &mut Cluster, end: End) {
         info!(?end, "FAULT ends");
         match end {
+            // Forgotten meanwhile, or started otherwise.
+            End::Start(node) if self.machines[node].standing != Standing::Down => {}
             End::Start(node) => {
                 self.machines[node].standing = Standing::Up;
                 sim::set_up(cluster.hosts[node].port);
@@ -252,6 +358,14 @@ impl Faults {
                     }
                 }
             }
+            End::Flap(pairs, period, again) => {
+                self.flap(cluster, pairs, period, again);
+                return;
+            }
+            End::Flow(a, b) => {
+                self.stuck.remove(&(a, b));
+                sim::set_stuck(cluster.hosts[a].port, cluster.hosts[b].port, false);
+            }
             End::Clear => {
                 self.weather = Weather::default();
                 sim::set_weather(self.weather);
@@ -273,28 +387,58 @@ impl Faults {
     }
 
     fn cut(&mut self, cluster: &mut Cluster, pairs: Vec<(usize, usize)>) {
+        self.sever(cluster, &pairs);
+        self.later(cluster.now(), 6_000, End::Mend(pairs));
+    }
+
+    /// Cuts and mends by turns.
+    fn flap(&mut self, cluster: &mut Cluster, pairs: Vec<(usize, usize)>, period: Duration, again: u32) {
+        let now = cluster.now();
+        self.sever(cluster, &pairs);
+        self.ends.push((now + period, End::Mend(pairs.clone())));
+        if again > 0 {
+            self.ends.push((now + 2 * period, End::Flap(pairs, period, again - 1)));
+        }
+    }
+
+    fn sever(&mut self, cluster: &mut Cluster, pairs: &[(usize, usize)]) {
         info!(?pairs, "FAULT cut");
-        for pair in &pairs {
+        for pair in pairs {
             *self.cuts.entry(*pair).or_default() += 1;
             sim::set_cut(cluster.hosts[pair.0].port, cluster.hosts[pair.1].port, true);
         }
-        self.later(cluster.now(), 6_000, End::Mend(pairs));
         self.change(cluster);
+    }
+
+    /// An operator takes a dead node out for good, once in a while.
+    fn forget(&mut self, cluster: &mut Cluster, asked: usize) {
+        let is_asked = self.machines[asked].standing == Standing::Up && !self.machines[asked].is_paused;
+        let is_dead = |node: &usize| self.machines[*node].standing == Standing::Down;
+        let dead = (0..self.machines.len()).find(is_dead);
+        let has_been = self.machines.iter().any(|machine| machine.is_unwanted);
+        if let Some(node) = dead.filter(|_| is_asked && !has_been && self.machines.len() >= FORGET_NODES_MIN)
+        {
+            info!(node, asked, "FAULT forget");
+            self.machines[node].is_unwanted = true;
+            cluster.hosts[asked].desk.ask(Wish::Forget(node));
+        }
     }
 
     fn down(&mut self, cluster: &mut Cluster, node: usize, has_handed_over: bool) {
         self.machines[node].standing = Standing::Down;
+        for machine in self.machines.iter_mut().filter(|machine| machine.forgotten_by == Some(node)) {
+            machine.forgotten_by = None;
+        }
         cluster.sim.crash(cluster.hosts[node].name.as_str());
         // Of what is cut off nobody hears anything, whether its machine lives or not.
         let is_reached = (0..self.machines.len()).all(|other| !self.is_cut(node, other));
         sim::set_down(cluster.hosts[node].port, is_reached && self.rng.random_bool(0.7));
-        *cluster.hosts[node].has_stopped.borrow_mut() = false;
-        *cluster.hosts[node].probe.borrow_mut() = None;
+        cluster.hosts[node].desk.clear();
         let synced: BTreeMap<_, _> = cluster
             .hosts
             .iter()
             .filter_map(|host| {
-                let view = host.probe.borrow().as_ref()?.view();
+                let view = host.desk.probe.borrow().as_ref()?.view();
                 Some((host.id, view.member(host.id)?.record.synced.clone()))
             })
             .collect();
@@ -302,7 +446,7 @@ impl Faults {
         let mut model = cluster.shared.model.borrow_mut();
         match has_handed_over {
             // It has promised that others have everything.
-            true => drop(model.copies.remove(&cluster.hosts[node].id)),
+            true => model.hand_over(cluster.hosts[node].id),
             false => model.end(cluster.hosts[node].id, counts),
         }
         drop(model);

@@ -40,6 +40,7 @@
 mod checks;
 mod client;
 mod faults;
+mod host;
 mod model;
 mod run;
 

@@ -13,6 +13,10 @@ use cachegopher::store::Partition;
 use cachegopher::time::Version;
 use xxhash_rust::xxh3::Xxh3;
 
+/// How long after that a write which a replica has acknowledged survives the end of a node: one that was
+/// thought dead has to be complete again.
+const FIRM_AFTER: Duration = Duration::from_secs(1);
+
 /// What a shard has, as far as the witness has told.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Copy {
@@ -49,6 +53,10 @@ pub struct Model {
     flushes_lost: BTreeSet<(Partition, Version)>,
     /// All flushes that clients were promised.
     pub flushes_promised: BTreeMap<Partition, Vec<Version>>,
+    /// Promises that the end of one node must not break, and when they were given.
+    firm: BTreeMap<Bytes, Vec<(Version, Duration)>>,
+    /// Until when nodes ended, or more was wrong than that one of them was down.
+    pub disturbed: Duration,
     trace: Xxh3,
     pub have_clocks_jumped: bool,
     /// Whether all that is noted is printed.
@@ -105,21 +113,28 @@ impl Model {
     }
 
     /// A client was told that its write is done.
-    pub fn promise_value(&mut self, key: &Bytes, value: &Bytes, since: Duration) {
+    pub fn promise_value(&mut self, key: &Bytes, value: &Bytes, since: Duration, is_firm: bool) {
         let is_it =
             |made: &&Made| matches!(&made.change.content, Content::Value { bytes, .. } if bytes == value);
-        self.promise(key, since, is_it, &format!("the value {value:?}"));
+        self.promise(key, since, is_firm, is_it, &format!("the value {value:?}"));
     }
 
     /// A client was told that its delete is done.
-    pub fn promise_deletion(&mut self, key: &Bytes, since: Duration) {
+    pub fn promise_deletion(&mut self, key: &Bytes, since: Duration, is_firm: bool) {
         let is_it = |made: &&Made| made.at >= since && made.change.content == Content::Deleted;
-        self.promise(key, since, is_it, "the deletion");
+        self.promise(key, since, is_firm, is_it, "the deletion");
     }
 
     /// The last one that fits is the one that was answered: whoever sends a command waits for the
     /// answer to one attempt before it makes the next.
-    fn promise(&mut self, key: &Bytes, since: Duration, is_it: impl FnMut(&&Made) -> bool, what: &str) {
+    fn promise(
+        &mut self,
+        key: &Bytes,
+        since: Duration,
+        is_firm: bool,
+        is_it: impl FnMut(&&Made) -> bool,
+        what: &str,
+    ) {
         let all = self.made.get(key).map(Vec::as_slice).unwrap_or_default();
         let flushes = self.flushes.get(&Partition::of(key)).map(Vec::as_slice).unwrap_or_default();
         let is_overtaken =
@@ -127,7 +142,12 @@ impl Model {
         let found = all.iter().rev().find(is_it).map(|made| (made.change.version, made.is_lost));
         match found {
             Some((_, true)) => {}
-            Some((version, false)) => self.promised.entry(key.clone()).or_default().push(version),
+            Some((version, false)) => {
+                self.promised.entry(key.clone()).or_default().push(version);
+                if is_firm && since > self.disturbed + FIRM_AFTER {
+                    self.firm.entry(key.clone()).or_default().push((version, self.now));
+                }
+            }
             // A command that was repeated does not overwrite what came after its first attempt, by the
             // clocks of the nodes.
             None if self.have_clocks_jumped || is_overtaken => {}
@@ -147,10 +167,17 @@ impl Model {
         }
     }
 
+    /// A node has ended that has promised that others have everything.
+    pub fn hand_over(&mut self, node: NodeId) {
+        self.copies.remove(&node);
+        self.disturbed = self.now;
+    }
+
     /// A node has ended, and with it what nobody else had: `survives` says whose copies of which
     /// partitions count.
     pub fn end(&mut self, node: NodeId, survives: impl Fn(NodeId, Partition) -> bool) {
         self.copies.remove(&node);
+        let disturbed = std::mem::replace(&mut self.disturbed, self.now);
         let copies = &self.copies;
         let counting = |partition: Partition| {
             let of = |(node, all): (&NodeId, &'_ BTreeMap<Partition, Copy>)| {
@@ -158,6 +185,7 @@ impl Model {
             };
             copies.iter().filter_map(of).collect::<Vec<Copy>>()
         };
+        let mut broken = None;
         for (key, all) in &mut self.made {
             let best =
                 counting(Partition::of(key)).iter().map(|copy| copy.knows(key)).max().unwrap_or_default();
@@ -165,6 +193,18 @@ impl Model {
             if let Some(promised) = self.promised.get_mut(key) {
                 promised.retain(|version| *version <= best);
             }
+            let firm = self.firm.remove(key).unwrap_or_default();
+            if let Some((version, at)) = firm.iter().find(|(version, at)| *version > best && *at > disturbed)
+            {
+                broken.get_or_insert_with(|| {
+                    format!(
+                        "{version:?} of {key:?} was acknowledged at {} ms as being on a replica, and ended with {node}",
+                        at.as_millis()
+                    )
+                });
+            }
+            let kept = firm.into_iter().filter(|(version, _)| *version <= best).collect();
+            self.firm.insert(key.clone(), kept);
         }
         for (partition, all) in &self.flushes {
             // A flush is there as far as any copy knows of it.
@@ -175,6 +215,25 @@ impl Model {
                 promised.retain(|version| *version <= best);
             }
         }
+        if let Some(broken) = broken {
+            self.fail(broken);
+        }
+    }
+
+    /// Whether a value may be there where memory is scarce: what came after it may have been evicted, but
+    /// deletions stay.
+    pub fn may_be_read(&self, key: &Bytes, value: &Bytes) -> bool {
+        let all = self.made.get(key).map(Vec::as_slice).unwrap_or_default();
+        let is_it =
+            |made: &&Made| matches!(&made.change.content, Content::Value { bytes, .. } if bytes == value);
+        let is_of = all.iter().any(|made| is_it(&made));
+        let last = all.iter().max_by_key(|made| made.change.version);
+        let due = self.due(key);
+        let is_deleted = last.is_none_or(|last| match last.change.content {
+            Content::Deleted => last.change.version <= due,
+            Content::Value { .. } => last.change.version < due,
+        });
+        is_of && !is_deleted
     }
 
     /// The version that a key must have at least.

@@ -10,20 +10,21 @@ use cachegopher::cluster::membership::NodeId;
 use cachegopher::cluster::planted;
 use cachegopher::cluster::planted::Bug;
 use cachegopher::cluster::witness;
-use cachegopher::node::Node;
+use cachegopher::node::settings::AckMode;
 use cachegopher::node::settings::RawSettings;
 use cachegopher::node::settings::Settings;
 use cachegopher::node::sim;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
-use tokio::sync::Notify;
 
 use crate::checks;
 use crate::client;
 use crate::client::Phase;
 use crate::client::Shared;
 use crate::faults::Faults;
+use crate::host;
+use crate::host::Desk;
 use crate::model::Model;
 
 /// The client port of the first node; the others follow.
@@ -60,9 +61,7 @@ pub struct Host {
     pub id: NodeId,
     pub name: String,
     pub port: u16,
-    pub probe: Rc<RefCell<Option<sim::Probe>>>,
-    pub stopping: Rc<Notify>,
-    pub has_stopped: Rc<RefCell<bool>>,
+    pub desk: Rc<Desk>,
 }
 
 /// The cluster that is simulated.
@@ -96,13 +95,18 @@ pub fn run(seed: u64, bug: Option<Bug>, with_log: bool) -> Outcome {
     planted::plant(bug);
     let mut rng = StdRng::seed_from_u64(seed);
     sim::begin(rng.random());
+    let nodes = rng.random_range(3..=7);
     let shared = Rc::new(Shared {
         model: RefCell::new(Model::default()),
         phase: RefCell::new(Phase::Work),
         read: RefCell::default(),
         operations: RefCell::new(0),
         busy: RefCell::new(0),
-        nodes: rng.random_range(3..=7),
+        nodes,
+        gone: RefCell::default(),
+        desks: (0..nodes).map(|_| Rc::default()).collect(),
+        is_replicated: rng.random_bool(0.3),
+        is_scarce: rng.random_bool(0.1),
         keys: if rng.random_bool(0.2) { rng.random_range(80..240) } else { rng.random_range(10..80) },
         padding: if rng.random_bool(0.5) { 0 } else { rng.random_range(0..300) },
         rest_ms_max: rng.random_range(2..12),
@@ -112,7 +116,12 @@ pub fn run(seed: u64, bug: Option<Bug>, with_log: bool) -> Outcome {
     notice_panics();
     let copies = rng.random_range(2..=3);
     let clients = rng.random_range(2..=4);
-    let shape = format!("{} nodes, {copies} copies, {clients} clients, {} keys", shared.nodes, shared.keys);
+    let shape = format!(
+        "{nodes} nodes, {copies} copies, {clients} clients, {} keys{}{}",
+        shared.keys,
+        if shared.is_replicated { ", replicated" } else { "" },
+        if shared.is_scarce { ", scarce" } else { "" }
+    );
     let mut cluster = build(&mut rng, Rc::clone(&shared), copies, clients);
     shared.model.borrow_mut().is_loud = with_log;
     let logged = with_log.then(start_log);
@@ -166,29 +175,10 @@ fn build<'a>(rng: &mut StdRng, shared: Rc<Shared>, copies: usize, clients: usize
             id: NodeId::of_name(&format!("n{index}")),
             name: format!("n{index}"),
             port: PEER_PORT + index as u16,
-            probe: Rc::default(),
-            stopping: Rc::new(Notify::new()),
-            has_stopped: Rc::default(),
+            desk: Rc::clone(&shared.desks[index]),
         };
-        let settings = settings(index, shared.nodes, copies);
-        let (probe, stopping, has_stopped) =
-            (Rc::clone(&host.probe), Rc::clone(&host.stopping), Rc::clone(&host.has_stopped));
-        sim.host(host.name.as_str(), move || {
-            let (probe, stopping, has_stopped) =
-                (Rc::clone(&probe), Rc::clone(&stopping), Rc::clone(&has_stopped));
-            let settings = settings.clone();
-            async move {
-                let mut node = Node::start(settings).await?;
-                *probe.borrow_mut() = Some(node.probe());
-                tokio::select! {
-                    biased;
-                    () = stopping.notified() => node.stop().await,
-                    failure = node.failure() => return Err(failure.into()),
-                }
-                *has_stopped.borrow_mut() = true;
-                std::future::pending().await
-            }
-        });
+        let (settings, desk) = (settings(index, &shared, copies), Rc::clone(&host.desk));
+        sim.host(host.name.as_str(), move || host::run(settings.clone(), Rc::clone(&desk)));
         hosts.push(host);
     }
     for host in &hosts {
@@ -201,8 +191,8 @@ fn build<'a>(rng: &mut StdRng, shared: Rc<Shared>, copies: usize, clients: usize
     Cluster { sim, hosts, client_names, shared }
 }
 
-fn settings(index: usize, nodes: usize, copies: usize) -> Settings {
-    let others = (0..nodes).filter(|other| *other != index);
+fn settings(index: usize, shared: &Shared, copies: usize) -> Settings {
+    let others = (0..shared.nodes).filter(|other| *other != index);
     let raw = RawSettings {
         name: Some(format!("n{index}")),
         bind: Some("0.0.0.0".parse().unwrap()),
@@ -211,7 +201,9 @@ fn settings(index: usize, nodes: usize, copies: usize) -> Settings {
         peer_port: Some(PEER_PORT + index as u16),
         join: Some(others.map(|other| format!("n{other}:{}", PEER_PORT + other as u16)).collect()),
         copies: Some(copies),
+        ack: shared.is_replicated.then_some(AckMode::Replicated),
         max_memory: Some("16MB".to_owned()),
+        max_items: shared.is_scarce.then_some((shared.keys / 3).max(2)),
         shards: Some(2),
         rereplicate_after_ms: Some(2_000),
         ..RawSettings::default()

@@ -36,13 +36,21 @@ pub struct Weather {
     pub lateness: f64,
     /// How late it may be.
     pub late_max: Duration,
+    /// The probability that one arrives once more, long after.
+    pub replay: f64,
+    /// The probability that one arrives with another byte.
+    pub corruption: f64,
 }
 
-/// What becomes of a datagram.
-pub(in crate::node) enum Fate {
-    Lost,
-    /// It arrives this much later, as often as there are delays.
-    Delayed(Vec<Duration>),
+/// How long after it was sent a datagram may be replayed.
+const REPLAY_MS_MAX: u64 = 5_000;
+
+/// One arrival of a datagram.
+pub(in crate::node) struct Arrival {
+    /// This much later than others.
+    pub delay: Duration,
+    /// This of its bytes, modulo its length, has changed.
+    pub corrupted: Option<usize>,
 }
 
 /// What is wrong with the clocks of one node.
@@ -66,6 +74,8 @@ struct World {
     discarded: BTreeSet<(SocketAddr, SocketAddr)>,
     /// How often the connections of two nodes were broken, the smaller port first.
     breaks: BTreeMap<(u16, u16), u64>,
+    /// Nodes on whose connections nothing arrives, the smaller port first.
+    stuck: BTreeSet<(u16, u16)>,
     /// Who waits for something to arrive on a connection of two nodes.
     readers: BTreeMap<(SocketAddr, SocketAddr), Waker>,
 }
@@ -85,6 +95,7 @@ impl World {
             ports: BTreeMap::new(),
             discarded: BTreeSet::new(),
             breaks: BTreeMap::new(),
+            stuck: BTreeSet::new(),
             readers: BTreeMap::new(),
         }
     }
@@ -101,6 +112,12 @@ impl World {
 
     fn breaks_of(&self, ends: (SocketAddr, SocketAddr)) -> u64 {
         self.pair(ends).and_then(|pair| self.breaks.get(&pair).copied()).unwrap_or_default()
+    }
+
+    /// Who waits for something to arrive on the connections of two nodes.
+    fn take_readers(&mut self, of: (u16, u16)) -> Vec<Waker> {
+        let ends: Vec<_> = self.readers.keys().copied().filter(|ends| self.pair(*ends) == Some(of)).collect();
+        ends.iter().filter_map(|ends| self.readers.remove(ends)).collect()
     }
 }
 
@@ -156,11 +173,33 @@ pub fn break_connections(a: u16, b: u16) {
     let broken = with(|world| {
         let pair = (a.min(b), a.max(b));
         *world.breaks.entry(pair).or_default() += 1;
-        let ends: Vec<_> =
-            world.readers.keys().copied().filter(|ends| world.pair(*ends) == Some(pair)).collect();
-        ends.iter().filter_map(|ends| world.readers.remove(ends)).collect::<Vec<Waker>>()
+        world.take_readers(pair)
     });
     broken.into_iter().for_each(Waker::wake);
+}
+
+/// From now on nothing arrives on the connections of two nodes, or what was under way does. Who writes
+/// may do so for as long as there is room.
+pub fn set_stuck(a: u16, b: u16, is_stuck: bool) {
+    let waiting = with(|world| {
+        let pair = (a.min(b), a.max(b));
+        match is_stuck {
+            true => {
+                world.stuck.insert(pair);
+                Vec::new()
+            }
+            false => {
+                world.stuck.remove(&pair);
+                world.take_readers(pair)
+            }
+        }
+    });
+    waiting.into_iter().for_each(Waker::wake);
+}
+
+/// Whether nothing arrives at these ends.
+fn is_stuck(ends: (SocketAddr, SocketAddr)) -> bool {
+    with(|world| !world.stuck.is_empty() && world.pair(ends).is_some_and(|pair| world.stuck.contains(&pair)))
 }
 
 /// How often the connections between the nodes of these ends were broken.
@@ -202,19 +241,31 @@ pub(in crate::node) fn wall_ms(port: u16) -> u64 {
     EPOCH_MS.saturating_add(elapsed_ms).saturating_add_signed(offset)
 }
 
-fn fate(from: u16, to: u16) -> Fate {
+/// What becomes of a datagram: how often it arrives, and how.
+fn fate(from: u16, to: u16) -> Vec<Arrival> {
     with(|world| {
         let weather = world.weather;
         if world.is_cut(from, to) || world.down.contains_key(&to) || world.rng.random_bool(weather.loss) {
-            return Fate::Lost;
+            return Vec::new();
         }
         let copies = if world.rng.random_bool(weather.repetition) { 2 } else { 1 };
         let late_ms = u64::try_from(weather.late_max.as_millis()).unwrap_or(u64::MAX);
-        let delay = |_| match world.rng.random_bool(weather.lateness) {
-            true => Duration::from_millis(world.rng.random_range(0..=late_ms)),
-            false => Duration::ZERO,
+        let mut delays_ms: Vec<u64> = Vec::new();
+        for _ in 0..copies {
+            let is_late = world.rng.random_bool(weather.lateness);
+            delays_ms.push(if is_late { world.rng.random_range(0..=late_ms) } else { 0 });
+        }
+        if world.rng.random_bool(weather.replay) {
+            delays_ms.push(world.rng.random_range(late_ms..=late_ms + REPLAY_MS_MAX));
+        }
+        let arrival = |delay_ms| Arrival {
+            delay: Duration::from_millis(delay_ms),
+            corrupted: world
+                .rng
+                .random_bool(weather.corruption)
+                .then(|| world.rng.random_range(0..usize::MAX)),
         };
-        Fate::Delayed((0..copies).map(delay).collect())
+        delays_ms.into_iter().map(arrival).collect()
     })
 }
 
@@ -259,6 +310,11 @@ impl Probe {
     /// Commands that wait for a primary.
     pub fn waiting_commands(&self) -> usize {
         self.0.counters.waiting.load(Ordering::Acquire)
+    }
+
+    /// Writes that were acknowledged without the replica that their mode wants.
+    pub fn unreplicated(&self) -> u64 {
+        self.0.counters.unreplicated.load(Ordering::Acquire)
     }
 
     /// The most bytes that may wait for one peer.

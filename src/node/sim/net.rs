@@ -2,8 +2,8 @@
 //!
 //! A cut is a `hold` of turmoil for TCP, which goes on when the cut ends, as retransmission does: its
 //! own `partition` would lose segments for good and refuse connections, which proves a death to us.
-//! Datagrams are lost, repeated and delayed here. What a socket that discards on close has sent
-//! into a cut does not arrive. And connections may break while both nodes live.
+//! Datagrams are lost, repeated, delayed, replayed and corrupted here. What a socket that discards on close has sent
+//! into a cut does not arrive. And connections may break, or be stuck, while both nodes live.
 
 use std::io;
 use std::net::SocketAddr;
@@ -21,7 +21,6 @@ use turmoil::net;
 pub use turmoil::net::lookup_host;
 
 use crate::node::sim;
-use crate::node::sim::Fate;
 
 /// How long a refusal takes.
 const ROUND_TRIP: Duration = Duration::from_millis(2);
@@ -64,18 +63,18 @@ pub struct UdpSocket {
 impl UdpSocket {
     /// Sends a datagram; what becomes of it, the weather decides.
     pub async fn send_to(&self, bytes: &[u8], to: SocketAddr) -> io::Result<usize> {
-        let copies = match sim::fate(self.port, to.port()) {
-            Fate::Lost => return Ok(bytes.len()),
-            Fate::Delayed(delays) => delays,
-        };
-        for delay in copies {
-            if delay.is_zero() {
-                self.socket.send_to(bytes, to).await?;
+        for arrival in sim::fate(self.port, to.port()) {
+            let mut bytes = bytes.to_vec();
+            if let Some(place) = arrival.corrupted.and_then(|place| place.checked_rem(bytes.len())) {
+                bytes[place] ^= 1 << (place % 8);
+            }
+            if arrival.delay.is_zero() {
+                self.socket.send_to(&bytes, to).await?;
                 continue;
             }
-            let (socket, bytes) = (Arc::clone(&self.socket), bytes.to_vec());
+            let socket = Arc::clone(&self.socket);
             tokio::spawn(async move {
-                tokio::time::sleep(delay).await;
+                tokio::time::sleep(arrival.delay).await;
                 // A datagram may be lost anyway.
                 let _ = socket.send_to(&bytes, to).await;
             });
@@ -198,6 +197,10 @@ impl AsyncRead for TcpStream {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.end.check()?;
+        if sim::is_stuck(self.end.ends) {
+            sim::awaits(self.end.ends, context.waker());
+            return Poll::Pending;
+        }
         Pin::new(&mut self.socket).poll_read(context, buffer)
     }
 }
@@ -240,7 +243,10 @@ impl AsyncRead for OwnedReadHalf {
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
         self.end.check()?;
-        let read = Pin::new(&mut self.half).poll_read(context, buffer);
+        let read = match sim::is_stuck(self.end.ends) {
+            true => Poll::Pending,
+            false => Pin::new(&mut self.half).poll_read(context, buffer),
+        };
         if read.is_pending() {
             sim::awaits(self.end.ends, context.waker());
         }
