@@ -20,7 +20,7 @@ use crate::time::Moment;
 /// What is to be completed, by whom.
 #[derive(Debug, Default)]
 pub(super) struct Healing {
-    /// What we have and gave way in: we may have what the others lack.
+    /// What we have and gave way in, or have a part of: we may have what the others lack.
     leftovers: PartitionSet,
     /// Who is to be told of them.
     untold: BTreeSet<NodeId>,
@@ -45,8 +45,15 @@ impl Healing {
         replaced: &PartitionSet,
         others: impl Iterator<Item = NodeId>,
     ) {
-        self.leftovers.union_with(&had.iter().filter(|partition| replaced.contains(*partition)).collect());
-        self.untold.extend(others);
+        self.leave_over(&had.iter().filter(|partition| replaced.contains(*partition)).collect(), others);
+    }
+
+    /// What we have of partitions and do not count as a copy may be what the others lack: they are told.
+    pub(super) fn leave_over(&mut self, partitions: &PartitionSet, others: impl Iterator<Item = NodeId>) {
+        if !partitions.is_empty() {
+            self.leftovers.union_with(partitions);
+            self.untold.extend(others);
+        }
     }
 
     /// What was asked for or said before may not have arrived.

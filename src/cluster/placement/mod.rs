@@ -473,6 +473,10 @@ impl Placement {
         if let Some(pulling) = self.pulls.remove(&node) {
             let gap = self.repairs.entry(node).or_default();
             gap.union_with(&pulling.partitions.iter().filter(|p| self.record.synced.contains(*p)).collect());
+            // Of the others a part is here, which may be what only this source had.
+            let mut partial = pulling.partitions;
+            partial.subtract(&self.record.synced);
+            self.healing.leave_over(&partial, self.peers.live());
         }
         self.taking.remove(&node);
         self.granted.remove(&node);

@@ -741,6 +741,34 @@ fn the_copies_of_a_primary_that_lived_on_where_it_was_not_seen_complete_each_oth
 }
 
 #[test]
+fn what_had_come_from_a_source_that_died_in_the_middle_is_offered_to_the_others() {
+    let mut net = Net::with_nodes(13, 3);
+    let (source, now) = (net.nodes[1].identity, net.now);
+    net.nodes[0] = net.spawn(0, 2);
+    let mut out = Vec::new();
+    let node = &mut net.nodes[0].placement;
+    for (number, other) in [(1, source), (2, identity(2, 1))] {
+        let mut record = record(other, &format!("node-{number}"));
+        record.synced = PartitionSet::full();
+        node.member_alive(other, now, &mut out);
+        node.record_arrived(record, now, &mut out);
+        node.link_up(other.node, now, &mut out);
+    }
+    let asked = out.iter().find_map(|output| match output {
+        Output::Pull { source: from, partitions, .. } if *from == source.node => Some(partitions.clone()),
+        _ => None,
+    });
+    out.clear();
+    node.member_down(source, now, &mut out);
+    let offered = out.iter().find_map(|output| match output {
+        Output::Offer { to, partitions } if *to != source.node => Some(partitions.clone()),
+        _ => None,
+    });
+    assert!(asked.is_some());
+    assert_eq!(offered, asked);
+}
+
+#[test]
 fn the_copies_that_a_primary_leaves_behind_which_handed_over_pull_from_each_other_too() {
     let mut net = Net::new(13);
     for number in 0..4 {
