@@ -32,11 +32,13 @@ main() {
     # The tests of whole clusters want the program as users run it; they are told where it is.
     step "release build" cargo build --release --locked --bins
     step "cargo fmt" cargo fmt --check
-    step "cargo clippy" cargo clippy --locked --all-targets -- -D warnings
+    step "cargo clippy" clippy
     step "shellcheck" check_scripts
     step "cargo test" env CACHEGOPHER_BIN="$release/cachegopher" cargo test --locked --no-fail-fast
     step "clients" env CACHEGOPHER_BIN="$release/cachegopher" "$here/clients-test.sh"
     step "fuzz" fuzz
+    # The fixed seeds, that a seed gives the same trace twice, and fresh seeds for what is left of so long.
+    step "simulation" "$here/simulate.sh" check "${SIMULATE_SECONDS:-0}"
     step "cluster.sh" env CACHEGOPHER_BIN="$release/cachegopher" "$here/cluster-test.sh"
     summary
 }
@@ -107,6 +109,12 @@ require_test_tools() {
     ((${#missing[@]} > 0)) || return 0
     install_packages "${missing[@]}" ||
         say "$(yellow "Not installed, $not_installed:") ${missing[*]}. Tests that need them are skipped."
+}
+
+# With the sockets of the simulation too, which nothing else compiles here but the simulation itself.
+clippy() {
+    cargo clippy --locked --all-targets -- -D warnings &&
+        cargo clippy --locked --features sim --bin simulation -- -D warnings
 }
 
 # Feeds random inputs to what reads bytes from outside, FUZZ_SECONDS long for each target, on stable Rust:

@@ -204,7 +204,10 @@ impl Faults {
                 self.down(cluster, node, false);
                 self.ends.push((now + AGAIN_AFTER, End::Start(node)));
             }
-            Said::Forgotten(other) => self.machines[other].forgotten_by = Some(node),
+            Said::Forgotten(other) => {
+                self.machines[other].forgotten_by = Some(node);
+                self.changed = now;
+            }
         }
     }
 
@@ -421,6 +424,7 @@ impl Faults {
             info!(node, asked, "FAULT forget");
             self.machines[node].is_unwanted = true;
             cluster.hosts[asked].desk.ask(Wish::Forget(node));
+            self.changed = cluster.now();
         }
     }
 
