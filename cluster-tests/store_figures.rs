@@ -218,8 +218,8 @@ fn churn(duration: Duration) {
 
 /// Reads of keys by Zipf's law; what is not there is written. The second half counts.
 fn hits() {
-    const KEYS: usize = 1_000_000;
-    const READS: usize = 10_000_000;
+    const KEYS: usize = 100_000;
+    const READS: usize = 4_000_000;
     println!("Zipf | part kept | lru | lfu");
     for exponent in [0.8, 0.99, 1.2] {
         let mut sums = Vec::with_capacity(KEYS);
@@ -235,22 +235,28 @@ fn hits() {
                     let drawn = random.random::<f64>() * sum;
                     sums.partition_point(|s| *s < drawn)
                 });
-                hit_ratio(eviction, KEYS / part, draws)
+                hit_ratio(eviction, KEYS / part, READS / 2, draws)
             });
             println!("{exponent} | {} % | {:.4} | {:.4}", 100 / part, ratios[0], ratios[1]);
         }
     }
     let ratios = [EvictionPolicy::Lru, EvictionPolicy::Lfu].map(|eviction| {
-        // Half of the reads go to as many keys as are kept, the others to each of a million in turn.
+        // Half of the reads go to as many keys as are kept, the others to all in turn.
         let mut random = StdRng::seed_from_u64(11);
-        let draws =
-            (0..READS / 2).flat_map(move |next| [random.random_range(0..10_000), 10_000 + next % KEYS]);
-        hit_ratio(eviction, KEYS / 100, draws)
+        let draws = (0..READS / 2)
+            .flat_map(move |next| [random.random_range(0..KEYS / 100), KEYS / 100 + next % KEYS]);
+        hit_ratio(eviction, KEYS / 100, READS / 2, draws)
     });
     println!("scan | 1 % | {:.4} | {:.4}", ratios[0], ratios[1]);
 }
 
-fn hit_ratio(eviction: EvictionPolicy, items_max: usize, draws: impl Iterator<Item = usize>) -> f64 {
+/// Of all reads after the first ones.
+fn hit_ratio(
+    eviction: EvictionPolicy,
+    items_max: usize,
+    first: usize,
+    draws: impl Iterator<Item = usize>,
+) -> f64 {
     let limits = ShardLimits { eviction, items_max: Some(items_max), ..ShardLimits::new(256 << 20) };
     let mut store = Store { shards: vec![Shard::new(limits, 1)], version: Version::first_of(NOW).as_raw() };
     let (mut hits, mut reads) = (0_u32, 0_u32);
@@ -258,7 +264,7 @@ fn hit_ratio(eviction: EvictionPolicy, items_max: usize, draws: impl Iterator<It
         let key = Bytes::from(draw.to_string());
         let partition = Partition::of(&key);
         let is_hit = store.shards[0].get(partition, &key, NOW).is_some();
-        if number >= 5_000_000 {
+        if number >= first {
             reads += 1;
             hits += u32::from(is_hit);
         }

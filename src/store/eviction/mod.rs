@@ -3,6 +3,20 @@
 //! A policy is told of every value that comes, is used, moves in memory and goes, and names the one that
 //! goes next, or none: then the write that needs room is refused. It sees no tombstones. What it keeps
 //! beside the links in the records is part of the shard's memory.
+//!
+//! How many reads are answered, of 100,000 keys drawn by Zipf's law, by how many of them there is room for; in the
+//! scan, half of the reads go to as many keys as are kept, the others to all in turn. Printed by
+//! `cargo bench --bench store_figures -- hits`.
+//!
+//! | exponent | room | lru | lfu |
+//! |---|---|---|---|
+//! | 0.8 | 1 % | 0.204 | 0.332 |
+//! | 0.8 | 10 % | 0.469 | 0.570 |
+//! | 0.99 | 1 % | 0.489 | 0.598 |
+//! | 0.99 | 10 % | 0.725 | 0.782 |
+//! | 1.2 | 1 % | 0.795 | 0.848 |
+//! | 1.2 | 10 % | 0.918 | 0.935 |
+//! | scan | 1 % | 0.216 | 0.494 |
 
 mod lfu;
 mod lru;
