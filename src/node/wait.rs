@@ -66,20 +66,17 @@ impl Written {
     /// Something is written.
     #[inline]
     pub fn add(&mut self, partition: Partition) {
-        match &mut self.0 {
-            Some(writes) => {
-                writes.partitions.insert(partition);
-            }
-            None => {
-                self.0 =
-                    Some(Writes { partitions: PartitionSet::from_iter([partition]), since: Instant::now() })
-            }
-        }
+        self.writes().partitions.insert(partition);
     }
 
     /// All that there is is written.
     pub fn add_all(&mut self) {
-        Partition::all().for_each(|partition| self.add(partition));
+        self.writes().partitions = PartitionSet::full();
+    }
+
+    #[inline]
+    fn writes(&mut self) -> &mut Writes {
+        self.0.get_or_insert_with(|| Writes { partitions: PartitionSet::new(), since: Instant::now() })
     }
 }
 

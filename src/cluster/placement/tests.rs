@@ -78,6 +78,17 @@ impl Net {
         net
     }
 
+    fn of_four_with_three_copies(seed: u64) -> Self {
+        let mut net = Self::new(seed);
+        for number in 0..4 {
+            let settings = PlacementSettings { copies: 3, ..PlacementSettings::default() };
+            net.nodes.push(net.spawn_with(settings, number, 1));
+            net.introduce(number);
+        }
+        net.run_until_quiet();
+        net
+    }
+
     fn spawn(&self, number: usize, generation: u64) -> Node {
         self.spawn_with(PlacementSettings::default(), number, generation)
     }
@@ -686,43 +697,30 @@ fn what_a_node_has_when_it_gives_way_is_offered_to_the_others_and_pulled() {
     assert!(out.iter().any(is_pull), "{out:?}");
 }
 
+/// How many pulls there are of what a node that has gone may have sent to others last.
+fn pulls_after(gone: Identity, out: &[Output]) -> usize {
+    let is_one = |output: &&Output| matches!(output, Output::Pull { former: Some(former), .. } if *former == gone.node);
+    out.iter().filter(is_one).count()
+}
+
 #[test]
 fn the_copies_that_a_dead_primary_leaves_behind_pull_from_each_other_what_is_newer() {
-    let mut net = Net::new(13);
-    for number in 0..4 {
-        let settings = PlacementSettings { copies: 3, ..PlacementSettings::default() };
-        net.nodes.push(net.spawn_with(settings, number, 1));
-        net.introduce(number);
-    }
-    net.run_until_quiet();
+    let mut net = Net::of_four_with_three_copies(13);
     let dead = net.nodes[3].identity;
     let mut out = Vec::new();
     net.nodes[0].placement.member_down(dead, net.now, &mut out);
-    let pulls = out
-        .iter()
-        .filter(|output| matches!(output, Output::Pull { former: Some(former), .. } if *former == dead.node));
-    assert_eq!(pulls.count(), 2, "from each of the two others: {out:?}");
+    assert_eq!(pulls_after(dead, &out), 2, "from each of the two others: {out:?}");
 }
 
 #[test]
 fn the_copies_of_a_primary_that_lived_on_where_it_was_not_seen_complete_each_other_when_it_is_back() {
-    let mut net = Net::new(13);
-    for number in 0..4 {
-        let settings = PlacementSettings { copies: 3, ..PlacementSettings::default() };
-        net.nodes.push(net.spawn_with(settings, number, 1));
-        net.introduce(number);
-    }
-    net.run_until_quiet();
+    let mut net = Net::of_four_with_three_copies(13);
     let (unseen, now) = (net.nodes[3].identity, net.now);
     let mut record = Record::clone(net.nodes[3].placement.record());
     let node = &mut net.nodes[0].placement;
-    let pulls = |out: &[Output]| {
-        let is_it = |output: &&Output| matches!(output, Output::Pull { former: Some(former), .. } if *former == unseen.node);
-        out.iter().filter(is_it).count()
-    };
     let mut out = Vec::new();
     node.member_down(unseen, now, &mut out);
-    assert_eq!(pulls(&out), 2, "it seems to be dead");
+    assert_eq!(pulls_after(unseen, &out), 2, "it seems to be dead");
     let done: Vec<(NodeId, PullId)> = out
         .iter()
         .filter_map(|output| match output {
@@ -737,7 +735,7 @@ fn the_copies_of_a_primary_that_lived_on_where_it_was_not_seen_complete_each_oth
     node.record_arrived(record, now, &mut out);
     out.clear();
     node.member_alive(identity(3, 2), now, &mut out);
-    assert_eq!(pulls(&out), 2, "it was not: {out:?}");
+    assert_eq!(pulls_after(unseen, &out), 2, "it was not: {out:?}");
 }
 
 #[test]
@@ -770,23 +768,14 @@ fn what_had_come_from_a_source_that_died_in_the_middle_is_offered_to_the_others(
 
 #[test]
 fn the_copies_that_a_primary_leaves_behind_which_handed_over_pull_from_each_other_too() {
-    let mut net = Net::new(13);
-    for number in 0..4 {
-        let settings = PlacementSettings { copies: 3, ..PlacementSettings::default() };
-        net.nodes.push(net.spawn_with(settings, number, 1));
-        net.introduce(number);
-    }
-    net.run_until_quiet();
+    let mut net = Net::of_four_with_three_copies(13);
     let gone = net.nodes[3].identity;
     net.act(3, leave);
     net.run_until_quiet();
     assert!(net.nodes[0].placement.view().primaries_of(gone.node).is_empty(), "it has handed over");
     let mut out = Vec::new();
     net.nodes[0].placement.member_down(gone, net.now, &mut out);
-    let pulls = out
-        .iter()
-        .filter(|output| matches!(output, Output::Pull { former: Some(former), .. } if *former == gone.node));
-    assert_eq!(pulls.count(), 2, "from each of the two others: {out:?}");
+    assert_eq!(pulls_after(gone, &out), 2, "from each of the two others: {out:?}");
 }
 
 #[test]
