@@ -19,6 +19,8 @@ use crate::run::Cluster;
 const AGREE_WITHIN: Duration = Duration::from_secs(2);
 /// The same for a node that is alone: who hears nobody doubts itself first, and waits longer.
 const ALONE_WITHIN: Duration = Duration::from_secs(5);
+/// How long a hand-over may be under way: then it is taken back.
+const MOVE_WITHIN: Duration = Duration::from_millis(700);
 /// Bytes beyond the bound of a queue: what one message brings at once.
 const SLACK_BYTES: usize = 1 << 20;
 /// Commands that may wait: a client has one under way.
@@ -45,7 +47,8 @@ fn queues(cluster: &Cluster) -> Result<(), String> {
 }
 
 /// Nodes that see each other have one primary for each partition that any of them has.
-fn ownership(cluster: &Cluster, faults: &Faults) -> Result<(), String> {
+fn ownership(cluster: &Cluster, faults: &mut Faults) -> Result<(), String> {
+    let before = std::mem::take(&mut faults.moving);
     if !faults.is_fair() || cluster.now() < faults.changed + AGREE_WITHIN {
         return Ok(());
     }
@@ -62,6 +65,14 @@ fn ownership(cluster: &Cluster, faults: &Faults) -> Result<(), String> {
                 view.member(view.me()).is_some_and(|me| me.record.synced.contains(partition))
             };
             let holders: Vec<usize> = views.iter().filter(has).map(|(node, _)| *node).collect();
+            let giver = views.iter().find(|(_, view)| is_moving(view, partition)).map(|(node, _)| *node);
+            if let Some(giver) = giver.filter(|_| primaries.is_empty()) {
+                let since = before.get(&(giver, partition)).copied().unwrap_or(cluster.now());
+                faults.moving.insert((giver, partition), since);
+                if cluster.now() < since + MOVE_WITHIN {
+                    continue;
+                }
+            }
             if primaries.len() > 1 || (primaries.is_empty() && !holders.is_empty()) {
                 let seen: Vec<String> =
                     views.iter().map(|(node, view)| describe(*node, view, partition)).collect();
@@ -74,6 +85,16 @@ fn ownership(cluster: &Cluster, faults: &Faults) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Whether a node has handed a partition over to one that has not said yet that it serves it: between
+/// the two moments nobody does.
+fn is_moving(view: &View, partition: Partition) -> bool {
+    let successor = view.primary(partition).and_then(|primary| view.member(primary));
+    view.has_copy(partition)
+        && successor.is_some_and(|successor| {
+            successor.identity.node != view.me() && !successor.record.synced.contains(partition)
+        })
 }
 
 /// How a node sees a partition.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use cachegopher::node::sim;
 use cachegopher::node::sim::Weather;
+use cachegopher::store::Partition;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -77,6 +78,8 @@ pub struct Faults {
     pause_ms_max: u64,
     /// When something changed last.
     pub changed: Duration,
+    /// Who hands partitions over, and since when that has been so at every look.
+    pub moving: BTreeMap<(usize, Partition), Duration>,
 }
 
 impl Faults {
@@ -102,6 +105,7 @@ impl Faults {
             ends: Vec::new(),
             next: Duration::from_millis(1_500),
             changed: Duration::ZERO,
+            moving: BTreeMap::new(),
         };
         if faults.rng.random_bool(0.25) {
             faults.have_newcomers(cluster);

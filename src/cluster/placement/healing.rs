@@ -150,9 +150,14 @@ impl Placement {
         if planted::has(Bug::ForgetBereaved) {
             return;
         }
-        let was_primary =
-            |partition: &Partition| self.view.primary(*partition) == Some(dead) || ceded.contains(*partition);
-        let left = Partition::all().filter(was_primary).collect();
+        // What it had in a repair that has not come to its end, others may have got from it meanwhile.
+        let lacking = self.repairs.get(&dead);
+        let is_left = |partition: &Partition| {
+            self.view.primary(*partition) == Some(dead)
+                || ceded.contains(*partition)
+                || lacking.is_some_and(|lacking| lacking.contains(*partition))
+        };
+        let left = Partition::all().filter(is_left).collect();
         self.complete_each_other(dead, &left);
     }
 

@@ -779,6 +779,29 @@ fn the_copies_that_a_primary_leaves_behind_which_handed_over_pull_from_each_othe
 }
 
 #[test]
+fn what_a_node_that_died_before_it_could_be_pulled_from_had_is_asked_of_whoever_pulled_from_it() {
+    let mut net = Net::of_four_with_three_copies(13);
+    let (gone, now) = (net.nodes[3].identity, net.now);
+    let node = &mut net.nodes[0].placement;
+    let mut out = Vec::new();
+    // It was beyond a split with a part of what we have, and is seen again: our link to it does not come up.
+    node.stream_gap(gone.node, now, &mut out);
+    assert!(node.pulls.contains_key(&gone.node), "what it had is asked for: {out:?}");
+    out.clear();
+    node.member_down(gone, now, &mut out);
+    let asked = out.iter().filter_map(|output| match output {
+        Output::Pull { partitions, former: Some(former), .. } if *former == gone.node => Some(partitions),
+        _ => None,
+    });
+    let mut all = PartitionSet::new();
+    asked.for_each(|partitions| all.union_with(partitions));
+    let both = |partition: &Partition| {
+        node.view().has_copy(*partition) && node.peers.is_synced(gone.node, *partition)
+    };
+    assert_eq!(all, Partition::all().filter(both).collect());
+}
+
+#[test]
 fn a_node_that_stood_still_gives_way_to_whoever_has_another_copy() {
     let mut net = Net::with_nodes(4, 3);
     let view = Arc::clone(net.nodes[0].placement.view());
