@@ -21,6 +21,7 @@ use cachegopher::store::EvictionPolicy;
 use cachegopher::store::Partition;
 use cachegopher::store::Shard;
 use cachegopher::store::ShardLimits;
+use cachegopher::store::Spare;
 use cachegopher::time::Timestamp;
 use cachegopher::time::Version;
 use rand::RngExt;
@@ -70,6 +71,14 @@ impl Store {
         let _ = self.shards[number].apply(partition, &change, NOW);
     }
 
+    /// Moves what is full into huge pages, as the node does beside the commands.
+    fn settle(&mut self, moves: &mut Steps) {
+        for shard in self.shards.iter_mut().filter(|shard| shard.wants_spare()) {
+            let Some(mut spare) = Spare::in_huge_pages() else { return };
+            moves.time(|| shard.use_spare(&mut spare));
+        }
+    }
+
     fn memory_bytes(&self) -> usize {
         self.shards.iter().map(Shard::memory_bytes).sum()
     }
@@ -102,6 +111,7 @@ fn memory() {
         let before = resident_bytes();
         for number in 1..=3_000_000 {
             store.set(key(number), value.clone(), expires_at);
+            store.settle(&mut Steps::default());
             if [250_000, 500_000, 1_000_000, 1_500_000, 2_000_000, 3_000_000].contains(&number) {
                 let per_item = |bytes: usize| bytes as f64 / number as f64 - 80.0;
                 let resident = per_item(resident_bytes().saturating_sub(before));
@@ -145,13 +155,15 @@ fn growth(items: u64) {
     for (what, prefix) in [("many partitions", ""), ("one partition", "{tag}")] {
         let mut store = Store::new(16 << 30);
         let value = Bytes::from(vec![7; 16]);
-        let mut steps = Steps::default();
+        let (mut steps, mut moves) = (Steps::default(), Steps::default());
         for number in 0..items {
             let key = Bytes::from(format!("{prefix}{number}"));
             let value = value.clone();
             steps.time(|| store.set(key, value, None));
+            store.settle(&mut moves);
         }
         steps.print(&format!("{} items in {what}, one SET", store.len()));
+        moves.print("a region moved into a huge page");
     }
 }
 
@@ -185,7 +197,7 @@ fn churn(duration: Duration) {
     let mut random = StdRng::seed_from_u64(7);
     let zeros = Bytes::from(vec![0; 65_536]);
     let mut peak = 0;
-    let mut steps = Steps::default();
+    let (mut steps, mut moves) = (Steps::default(), Steps::default());
     let start = Instant::now();
     let mut next_print = Duration::ZERO;
     while start.elapsed() < duration {
@@ -198,6 +210,7 @@ fn churn(duration: Duration) {
             let key = key(random.random_range(0..2_000_000));
             let value = zeros.slice(..length);
             steps.time(|| store.set(key, value, None));
+            store.settle(&mut moves);
         }
         peak = peak.max(resident_bytes() - before);
         if start.elapsed() >= next_print {
@@ -214,6 +227,7 @@ fn churn(duration: Duration) {
         }
     }
     steps.print("one SET");
+    moves.print("a region moved into a huge page");
 }
 
 /// Reads of keys by Zipf's law; what is not there is written. The second half counts.

@@ -45,6 +45,7 @@ use crate::store::ScanCursor;
 use crate::store::Shard;
 use crate::store::ShardStats;
 use crate::store::Slot;
+use crate::store::Spare;
 use crate::time::Clock;
 use crate::time::Timestamp;
 use crate::time::Version;
@@ -284,6 +285,11 @@ impl Serving {
     /// Sets other limits, which [`Serving::step`] gets nearer to.
     pub fn limit(&mut self, memory_bytes_max: usize, eviction: EvictionPolicy) {
         self.store.limit(memory_bytes_max, eviction);
+    }
+
+    /// See [`Shard::use_spare`].
+    pub fn use_spare(&mut self, spare: &mut Spare) {
+        self.store.use_spare(spare);
     }
 
     /// Whether there is something for [`Serving::step`] to do.

@@ -57,6 +57,7 @@ use crate::store::ScanCursor;
 use crate::store::Shard;
 use crate::store::ShardLimits;
 use crate::store::ShardStats;
+use crate::store::Spare;
 use crate::time::Moment;
 use crate::time::Timestamp;
 use crate::time::Version;
@@ -177,6 +178,8 @@ pub enum Message {
     Step,
     /// Drop old tombstones and some of what has expired.
     Sweep,
+    /// Use this piece of memory; none: this system has no such ones.
+    Spare(Option<Spare>),
 }
 
 /// Commands for one shard.
@@ -248,6 +251,8 @@ pub struct Core {
 pub struct State {
     is_stepping: bool,
     pulls_counted: usize,
+    /// Whether no spare piece of memory is to be asked for: one is on its way, or there are none.
+    has_asked_for_spare: bool,
 }
 
 impl Core {
@@ -356,6 +361,8 @@ impl Actor for ShardActor {
         message: Message,
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
+        // What is not needed any more is given back to the kernel when the core is free again.
+        let mut unneeded = None;
         // A command that failed inside the core leaves it in no known state: the shard fails too.
         let mut guard = self.context.shards[usize::from(self.number)].lock().ok_or("a command failed")?;
         let core = guard.as_mut().ok_or("the shard has no core")?;
@@ -433,15 +440,36 @@ impl Actor for ShardActor {
                 context.pace.spend(out.iter().map(|(_, item)| item.bytes()).sum());
             }
             Message::Sweep => serving.sweep(now),
+            Message::Spare(spare) => {
+                state.has_asked_for_spare = spare.is_none();
+                unneeded = spare.map(|mut spare| {
+                    serving.use_spare(&mut spare);
+                    spare
+                });
+            }
+        }
+        if core.serving.store().wants_spare() && !std::mem::replace(&mut state.has_asked_for_spare, true) {
+            self.ask_for_spare(&myself);
         }
         self.count_pulls(core, state);
         self.go_on(&myself, core, state);
         core.settle(&self.context, &mut Acks::default());
+        drop(guard);
+        drop(unneeded);
         Ok(())
     }
 }
 
 impl ShardActor {
+    /// On a thread where it may take long.
+    fn ask_for_spare(&self, myself: &ActorRef<Message>) {
+        let myself = myself.clone();
+        tokio::task::spawn_blocking(move || {
+            // The node may have stopped meanwhile.
+            let _ = myself.cast(Message::Spare(Spare::in_huge_pages()));
+        });
+    }
+
     fn run(&self, batch: Batch, core: &mut Core) {
         let Batch { codec, commands, may_read_copies, ack, reply } = batch;
         let mut acks = Acks::new(ack);

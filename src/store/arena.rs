@@ -9,6 +9,7 @@
 
 use crate::store::memory;
 use crate::store::memory::Memory;
+use crate::store::memory::Spare;
 
 /// Spans begin and end at multiples of this.
 pub(super) const GRANULE_BYTES: usize = 256;
@@ -40,6 +41,8 @@ pub(super) struct Arena {
     unused_regions: Vec<u32>,
     /// The region that was added last: it is being filled.
     newest: Option<usize>,
+    /// How many regions are to be moved into huge pages.
+    to_move: usize,
     memory_bytes: usize,
 }
 
@@ -48,6 +51,8 @@ struct Region {
     memory: Memory,
     /// In the order in which they lie.
     spans: Vec<Placed>,
+    /// Whether it is to be moved into huge pages: it has been full.
+    is_to_move: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -80,6 +85,7 @@ impl Arena {
             unused_spans: Vec::new(),
             unused_regions: Vec::new(),
             newest: None,
+            to_move: 0,
             memory_bytes: 0,
         }
     }
@@ -155,8 +161,10 @@ impl Arena {
     /// Adds a region of the usual length, which is one hole: the others are full.
     pub(super) fn add_region(&mut self) -> usize {
         // It may have been given back, and its number be that of another one.
-        if let Some(full) = self.newest.take().filter(|region| self.is_common(*region)) {
-            self.regions[full].memory.move_to_huge_pages();
+        let full = self.newest.take().filter(|region| self.is_common(*region));
+        if let Some(full) = full.filter(|_| self.region_bytes == memory::HUGE_PAGE_BYTES) {
+            self.regions[full].is_to_move = true;
+            self.to_move += 1;
         }
         let region = self.new_region(self.region_bytes);
         self.newest = Some(region);
@@ -164,10 +172,24 @@ impl Arena {
         region
     }
 
+    /// Whether a region is to be moved into huge pages.
+    pub(super) fn wants_spare(&self) -> bool {
+        self.to_move > 0
+    }
+
+    /// Moves a region that wants it to a spare piece, which becomes what the region was.
+    pub(super) fn use_spare(&mut self, spare: &mut Spare) {
+        if let Some(region) = self.regions.iter_mut().find(|region| region.is_to_move) {
+            spare.take_over(&mut region.memory);
+            region.is_to_move = false;
+            self.to_move -= 1;
+        }
+    }
+
     /// A region without holes, until it is measured.
     fn new_region(&mut self, bytes: usize) -> usize {
         self.memory_bytes += bytes;
-        let region = Region { memory: Memory::new(bytes), spans: Vec::new() };
+        let region = Region { memory: Memory::new(bytes), ..Region::default() };
         match self.unused_regions.pop() {
             Some(number) => {
                 self.regions[number as usize] = region;
@@ -215,8 +237,9 @@ impl Arena {
         let at = spans.binary_search_by_key(&start, |placed| placed.start);
         let placed = spans.remove(at.expect("a span lies where its place says"));
         if spans.is_empty() {
-            self.memory_bytes -= self.regions[region].memory.bytes().len();
-            self.regions[region] = Region::default();
+            let Region { memory, is_to_move, .. } = std::mem::take(&mut self.regions[region]);
+            self.memory_bytes -= memory.bytes().len();
+            self.to_move -= usize::from(is_to_move);
             self.unused_regions.push(region as u32);
         }
         self.measure(region);
@@ -247,7 +270,7 @@ impl Arena {
 
     /// Moves the spans of a region together, so that its free space is one hole.
     fn join_holes(&mut self, region: usize) {
-        let Region { memory, spans } = &mut self.regions[region];
+        let Region { memory, spans, .. } = &mut self.regions[region];
         let bytes = memory.bytes_mut();
         let mut end = 0;
         for placed in spans {
@@ -453,6 +476,21 @@ mod tests {
         filled.remove(5);
         assert!(filled.arena.give_back_region());
         assert_eq!(filled.arena.memory_bytes(), before - SPAN_OVERHEAD_BYTES - REGION_BYTES_MIN);
+        filled.check();
+    }
+
+    #[test]
+    fn full_regions_are_moved_to_spare_pieces_unless_they_are_given_back_before() {
+        let Some(mut spare) = Spare::in_huge_pages() else { return };
+        let mut filled = Filled { arena: Arena::new(REGION_BYTES_MAX * 64), ..Filled::new() };
+        (0..4).for_each(|_| filled.add_region(8_000));
+        filled.remove(1);
+        assert!(filled.arena.wants_spare());
+        filled.arena.use_spare(&mut spare);
+        filled.check();
+        assert!(filled.arena.wants_spare(), "of three full ones one is not there any more");
+        filled.arena.use_spare(&mut spare);
+        assert!(!filled.arena.wants_spare(), "the last one is being filled");
         filled.check();
     }
 

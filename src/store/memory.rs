@@ -6,6 +6,9 @@
 //! A piece that is full can be kept in huge pages: then the processor finds any part of it without a walk
 //! through its tables of pages, which costs as much as the memory itself where a look-up goes anywhere in
 //! much of it. Before it is full it is not, or all of it would be resident.
+//!
+//! The kernel may take milliseconds to find a huge page and to clear it. So that nobody waits for this
+//! who holds a shard, the page is made ready elsewhere ([`Spare`]); what is left is a copy.
 
 use std::alloc::Layout;
 use std::alloc::handle_alloc_error;
@@ -18,7 +21,7 @@ pub(super) const PAGE_BYTES: usize = 4 * 1024;
 pub(super) const HUGE_PAGE_BYTES: usize = 2 * 1024 * 1024;
 
 /// A piece of memory, or none.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Memory(Option<MmapMut>);
 
 impl Memory {
@@ -29,20 +32,6 @@ impl Memory {
         match MmapMut::map_anon(bytes) {
             Ok(map) => Self(Some(map)),
             Err(_) => handle_alloc_error(Layout::array::<u8>(bytes).unwrap_or(Layout::new::<u8>())),
-        }
-    }
-
-    /// Moves what is there into huge pages, if it is as long as one. Where the kernel has none it is left
-    /// as it is, or moved in vain.
-    pub(super) fn move_to_huge_pages(&mut self) {
-        let bytes = self.bytes().len();
-        if bytes == 0 || !bytes.is_multiple_of(HUGE_PAGE_BYTES) {
-            return;
-        }
-        let Ok(mut map) = MmapMut::map_anon(bytes) else { return };
-        if is_in_huge_pages(&map) {
-            map.copy_from_slice(self.bytes());
-            self.0 = Some(map);
         }
     }
 
@@ -59,14 +48,38 @@ impl Memory {
     }
 }
 
+/// A piece as long as a huge page that holds nothing that is needed.
+#[derive(Debug)]
+pub struct Spare(Memory);
+
+impl Spare {
+    /// One that is resident, in a huge page if the kernel has one left; none: this system has no such
+    /// pages. It may take milliseconds.
+    #[must_use]
+    pub fn in_huge_pages() -> Option<Self> {
+        let mut map = MmapMut::map_anon(HUGE_PAGE_BYTES).ok()?;
+        if !takes_huge_pages(&map) {
+            return None;
+        }
+        map.iter_mut().step_by(PAGE_BYTES).for_each(|byte| *byte = 1);
+        Some(Self(Memory(Some(map))))
+    }
+
+    /// Puts what is in a piece of the same length into this one, and lets them change places.
+    pub(super) fn take_over(&mut self, memory: &mut Memory) {
+        self.0.bytes_mut().copy_from_slice(memory.bytes());
+        std::mem::swap(&mut self.0, memory);
+    }
+}
+
 /// Whether the kernel takes huge pages for it from now on.
 #[cfg(target_os = "linux")]
-fn is_in_huge_pages(map: &MmapMut) -> bool {
+fn takes_huge_pages(map: &MmapMut) -> bool {
     map.advise(memmap2::Advice::HugePage).is_ok()
 }
 
 #[cfg(not(target_os = "linux"))]
-fn is_in_huge_pages(_: &MmapMut) -> bool {
+fn takes_huge_pages(_: &MmapMut) -> bool {
     false
 }
 
@@ -75,14 +88,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_moved_to_huge_pages_is_what_it_was() {
-        for bytes in [0, PAGE_BYTES, HUGE_PAGE_BYTES] {
-            let mut memory = if bytes > 0 { Memory::new(bytes) } else { Memory::default() };
-            memory.bytes_mut().iter_mut().zip((0..251).cycle()).for_each(|(byte, number)| *byte = number);
-            let before = memory.bytes().to_vec();
-            memory.move_to_huge_pages();
-            assert!(memory.bytes() == before, "{bytes} bytes");
-        }
+    fn a_spare_piece_holds_what_it_took_over_and_is_what_the_other_was() {
+        let Some(mut spare) = Spare::in_huge_pages() else { return };
+        let mut memory = Memory::new(HUGE_PAGE_BYTES);
+        memory.bytes_mut().iter_mut().zip((0..251).cycle()).for_each(|(byte, number)| *byte = number);
+        let (before, place) = (memory.bytes().to_vec(), memory.bytes().as_ptr());
+        spare.take_over(&mut memory);
+        assert!(memory.bytes() == before);
+        assert!(spare.0.bytes().as_ptr() == place);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub use eviction::EvictionPolicy;
 pub use item::Item;
 pub use item::ItemContent;
 pub use item::ScanCursor;
+pub use memory::Spare;
 pub use partition::PARTITION_COUNT;
 pub use partition::Partition;
 pub use partition::PartitionSet;

@@ -10,6 +10,7 @@ use crate::store::EvictionPolicy;
 use crate::store::Partition;
 use crate::store::ScanCursor;
 use crate::store::Shard;
+use crate::store::Spare;
 use crate::store::arena;
 use crate::store::table::POSITION_BITS;
 use crate::time::Timestamp;
@@ -107,6 +108,17 @@ impl Shard {
         self.limits.tombstone_bytes_max =
             self.tombstone_bytes.max(ShardLimits::new(memory_bytes_max).tombstone_bytes_max);
         self.lower_ceiling();
+    }
+
+    /// Whether something is to be moved into a spare piece of memory, see [`Spare`].
+    pub fn wants_spare(&self) -> bool {
+        self.slab.arena().wants_spare()
+    }
+
+    /// Moves some of what is stored, if it wants that, to a spare piece, which becomes the memory that this
+    /// was in. It takes as long as a copy of 2 MiB.
+    pub fn use_spare(&mut self, spare: &mut Spare) {
+        self.slab.arena_mut().use_spare(spare);
     }
 
     /// Whether the limits that were set are not reached yet.
