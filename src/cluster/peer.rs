@@ -5,6 +5,8 @@
 //! it sizes memory before it has been checked. The node that dials sends [`Request`]s and the stream
 //! of changes; the node that accepts answers.
 
+use std::sync::Arc;
+
 use bincode::Decode;
 use bincode::Encode;
 use bytes::BufMut;
@@ -55,7 +57,7 @@ pub enum Request {
         /// When to answer.
         ack: Ack,
         /// The commands.
-        commands: Vec<KeyCommand>,
+        commands: Arc<Vec<KeyCommand>>,
     },
     /// A frame of the stream of changes.
     Stream {
@@ -360,6 +362,14 @@ pub enum StreamItem {
 }
 
 impl StreamItem {
+    /// The key that changes, if it is one.
+    pub fn key(&self) -> Option<&[u8]> {
+        match self {
+            Self::Change(change) => Some(&change.key),
+            Self::Together(_) | Self::Flushed { .. } | Self::PullDone { .. } | Self::HandOver(_) => None,
+        }
+    }
+
     /// The bytes of its keys and values.
     pub fn bytes(&self) -> usize {
         match self {
@@ -415,7 +425,12 @@ pub enum FrameError {
 
 /// Encodes a message with its length before it.
 pub fn encode<M: Encode>(message: &M) -> Bytes {
-    let mut frame = BytesMut::new().writer();
+    encode_sized(message, 0)
+}
+
+/// As [`encode`], for a message of about so many bytes: it need not be moved while it grows.
+pub fn encode_sized<M: Encode>(message: &M, bytes: usize) -> Bytes {
+    let mut frame = BytesMut::with_capacity(bytes).writer();
     frame.get_mut().put_u32(0);
     bincode::encode_into_std_write(message, &mut frame, bincode::config::standard())
         .expect("encoding into memory cannot fail");
@@ -517,11 +532,11 @@ mod tests {
                 id: 1,
                 codec: Codec::Text,
                 ack: Ack::Async,
-                commands: vec![
+                commands: Arc::new(vec![
                     KeyCommand::new(key(), Op::Get),
                     KeyCommand::set(key(), Bytes::from_static(b"v")),
                     KeyCommand::new(key(), Op::Delete),
-                ],
+                ]),
             },
             Request::Stream {
                 number: 2,
@@ -762,7 +777,7 @@ mod tests {
             let content = Content::Value { bytes, expires_at: Some(Timestamp::from_millis(expiry)) };
             let change = Change { key, version: Version::from_raw(version), content };
             for sent in [
-                Request::Forward { id, codec: Codec::Text, ack: Ack::Async, commands: vec![command; 3] },
+                Request::Forward { id, codec: Codec::Text, ack: Ack::Async, commands: Arc::new(vec![command; 3]) },
                 Request::Stream { number: id, items: vec![StreamItem::Change(change); 2] },
             ] {
                 let mut input = BytesMut::from(&encode(&sent)[..]);

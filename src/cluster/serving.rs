@@ -58,6 +58,8 @@ const STEP_BYTES_MAX: usize = 64 * 1024;
 const VISITS: usize = if cfg!(feature = "sim") { 2 } else { 8 };
 /// Bytes of keys and values that travel as one: with one entry more they fit a frame.
 const TOGETHER_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Keys that the memory is asked for at once.
+pub const WARMED_MAX: usize = 32;
 /// Steps of clearing away what flushes and purges have left: some hundred microseconds.
 const STEP_CLEARS_MAX: usize = 128;
 /// Entries that go, or pass to another policy, on the way to other limits: as above.
@@ -137,6 +139,13 @@ impl Serving {
         self.subscribers.values().for_each(|partitions| self.streamed.union_with(partitions));
         self.view = view;
         self.check_pulls();
+    }
+
+    /// Has the memory ready that so many keys need at most. A lone one would not gain by it.
+    pub fn warm<'k>(&self, keys: impl Iterator<Item = &'k [u8]> + Clone) {
+        if keys.clone().nth(1).is_some() {
+            self.store.warm::<WARMED_MAX>(keys.map(|key| (Partition::of(key), key)));
+        }
     }
 
     /// Carries out a command if this node serves its partition; false: it does not, nothing was done.

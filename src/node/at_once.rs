@@ -6,9 +6,7 @@ use crate::node::acks::Acks;
 use crate::node::buffers;
 use crate::node::context::Context;
 use crate::protocol;
-use crate::store::KeyHash;
 use crate::store::Partition;
-use crate::store::Shard;
 use crate::time::Moment;
 
 /// Requests that are carried out together: enough for the memory to be asked for many of them at once.
@@ -34,22 +32,6 @@ pub fn run_one(
     });
     shard.let_go(acks);
     has_run
-}
-
-/// Has the memory ready that some of these requests need. Returns the hashes of their keys.
-fn warm(store: &Shard, requests: &[(Partition, Plain<'_>)], its: &[usize]) -> [KeyHash; REQUESTS_MAX] {
-    let mut hashes = [KeyHash::default(); REQUESTS_MAX];
-    for (hash, place) in hashes.iter_mut().zip(its) {
-        let (partition, request) = &requests[*place];
-        *hash = store.hash(request.key());
-        store.warm_table(*partition, *hash);
-    }
-    let mut warmed = [None; REQUESTS_MAX];
-    for ((warmed, hash), place) in warmed.iter_mut().zip(&hashes).zip(its) {
-        *warmed = store.warm_entry(requests[*place].0, *hash);
-    }
-    warmed.iter().flatten().for_each(|warmed| store.warm_neighbours(*warmed));
-    hashes
 }
 
 /// Plain requests of one protocol that follow each other in the input.
@@ -157,7 +139,8 @@ impl<'a> AtOnce<'a> {
             let its = &its[..its_len];
             // One at a time, or two connections could keep each other from going on.
             let Some(mut shard) = context.shards[number].try_hold(context, now) else { continue };
-            let Some(hashes) = shard.store().map(|store| warm(store, requests, its)) else { continue };
+            let keys = its.iter().map(|place| (requests[*place].0, requests[*place].1.key()));
+            let Some(hashes) = shard.store().map(|store| store.warm::<REQUESTS_MAX>(keys)) else { continue };
             for (place, hash) in its.iter().zip(hashes) {
                 let (partition, request) = &requests[*place];
                 let start = replies.len();

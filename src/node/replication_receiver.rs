@@ -217,7 +217,7 @@ pub async fn serve(
                 tokio::spawn(async move {
                     let response = match answered {
                         Some(response) => response,
-                        None => forward(&context, id, codec, &mut acks, commands).await,
+                        None => forward(&context, id, codec, &mut acks, Arc::unwrap_or_clone(commands)).await,
                     };
                     acks.reached(&context).await;
                     // Whoever asked sees its link lost if this one is.

@@ -48,6 +48,9 @@ use crate::time::Timestamp;
 const SENT_BYTES_MAX: usize = if cfg!(feature = "sim") { 2 * 1024 } else { 2 * 1024 * 1024 };
 /// Bytes of keys and values in one frame of the stream; a single entry may be larger.
 const FRAME_ITEMS_BYTES_MAX: usize = if cfg!(feature = "sim") { 128 } else { 256 * 1024 };
+/// What the frame of a stream has beyond its items, and an item beyond its key and value, at least and about.
+const FRAME_BYTES: usize = 16;
+const ITEM_BYTES: usize = 16;
 /// How long after a refused connection the next one is tried, at first and at most.
 const REDIAL_AFTER_MIN: Duration = Duration::from_millis(5);
 const REDIAL_AFTER_MAX: Duration = Duration::from_millis(500);
@@ -230,7 +233,8 @@ impl ReplicationSender {
                 frame.push(item);
             }
             let (number, count, now) = (state.outbound.next_number(), frame.len(), self.context.clocks.now());
-            let frame: Bytes = peer::encode(&Request::Stream { number, items: frame });
+            let frame_bytes = bytes + count * ITEM_BYTES + FRAME_BYTES;
+            let frame: Bytes = peer::encode_sized(&Request::Stream { number, items: frame }, frame_bytes);
             if !state.outbound.push(frame, count, now) {
                 self.break_stream(state);
                 return false;

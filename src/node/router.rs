@@ -258,9 +258,9 @@ enum Sent {
     /// To a shard. The commands are kept: a shard that fails does not give them back.
     Shard(oneshot::Receiver<Replies>, Vec<KeyCommand>),
     /// To another node, while other groups are under way too.
-    Node(tokio::task::JoinHandle<Vec<Answer>>, Vec<KeyCommand>),
+    Node(tokio::task::JoinHandle<Vec<Answer>>, Arc<Vec<KeyCommand>>),
     /// To another node, and there is no other group: it needs no task of its own.
-    OnlyNode(Forwarding, Vec<KeyCommand>),
+    OnlyNode(Forwarding, Arc<Vec<KeyCommand>>),
     Nowhere(Vec<KeyCommand>),
 }
 
@@ -280,7 +280,7 @@ fn start(
                 && let Some((outcomes, bytes)) = held.run_all(codec, &commands, may_read_copies, acks)
             {
                 held.let_go(acks);
-                return Sent::Done(split(outcomes, &bytes.into(), commands));
+                return Sent::Done(split(outcomes, &bytes.into(), &commands));
             }
             let (reply, replies) = oneshot::channel();
             let kept = commands.clone();
@@ -294,8 +294,8 @@ fn start(
             Sent::Shard(replies, kept)
         }
         Place::Node(node) => {
-            let kept = commands.clone();
-            let forwarding = forward(Arc::clone(context), node, (codec, ack), commands);
+            let kept = Arc::new(commands);
+            let forwarding = forward(Arc::clone(context), node, (codec, ack), Arc::clone(&kept));
             match is_alone {
                 true => Sent::OnlyNode(Box::pin(forwarding), kept),
                 false => Sent::Node(tokio::spawn(forwarding), kept),
@@ -324,16 +324,16 @@ async fn join_until(
     for (places, sent) in groups {
         let answers = match sent {
             Sent::Node(mut answers, kept) => match timeout_at(deadline, &mut answers).await {
-                Ok(answers) => answers.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect()),
+                Ok(answers) => answers.unwrap_or_else(|_| all(Answer::Lost, &kept)),
                 Err(_) => {
                     // Or it would wait for as long as the link holds.
                     answers.abort();
-                    kept.into_iter().map(Answer::Lost).collect()
+                    all(Answer::Lost, &kept)
                 }
             },
             Sent::OnlyNode(answers, kept) => {
                 let answers = timeout_at(deadline, answers).await;
-                answers.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect())
+                answers.unwrap_or_else(|_| all(Answer::Lost, &kept))
             }
             // A shard always answers or drops the batch: it has run whatever the time.
             Sent::Done(_) | Sent::Shard(..) | Sent::Nowhere(_) => sent.answers(acks).await,
@@ -350,22 +350,25 @@ impl Sent {
             Sent::Shard(replies, kept) => match replies.await {
                 Ok(replies) => {
                     acks.add(replies.acks);
-                    split(replies.outcomes, &replies.bytes, replies.commands)
+                    split(replies.outcomes, &replies.bytes, &replies.commands)
                 }
-                Err(_) => kept.into_iter().map(Answer::Lost).collect(),
+                Err(_) => all(Answer::Lost, &kept),
             },
-            Sent::Node(answers, kept) => {
-                answers.await.unwrap_or_else(|_| kept.into_iter().map(Answer::Lost).collect())
-            }
+            Sent::Node(answers, kept) => answers.await.unwrap_or_else(|_| all(Answer::Lost, &kept)),
             Sent::OnlyNode(answers, _) => answers.await,
-            Sent::Nowhere(commands) => commands.into_iter().map(Answer::Moved).collect(),
+            Sent::Nowhere(commands) => all(Answer::Moved, &commands),
         }
     }
 }
 
-fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<KeyCommand>) -> Vec<Answer> {
+/// The same has become of all.
+fn all(answer: fn(KeyCommand) -> Answer, commands: &[KeyCommand]) -> Vec<Answer> {
+    commands.iter().cloned().map(answer).collect()
+}
+
+fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: &[KeyCommand]) -> Vec<Answer> {
     let mut start = 0;
-    let answer = |(outcome, command)| match outcome {
+    let answer = |(outcome, command): (Outcome, &KeyCommand)| match outcome {
         Outcome::Reply { end } => {
             // An end out of order can only come from a peer that is broken: an empty reply is safe.
             let end = (end as usize).clamp(start, bytes.len());
@@ -373,7 +376,7 @@ fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<KeyCommand>) -> Ve
             start = end;
             Answer::Reply(reply)
         }
-        Outcome::Moved => Answer::Moved(command),
+        Outcome::Moved => Answer::Moved(command.clone()),
     };
     outcomes.into_iter().zip(commands).map(answer).collect()
 }
@@ -383,17 +386,21 @@ fn split(outcomes: Vec<Outcome>, bytes: &Bytes, commands: Vec<KeyCommand>) -> Ve
 async fn forward(
     context: Arc<Context>,
     node: NodeId,
-    (codec, ack): (Codec, Ack),
-    commands: Vec<KeyCommand>,
+    how: (Codec, Ack),
+    commands: Arc<Vec<KeyCommand>>,
 ) -> Vec<Answer> {
+    let entry_bytes_max = context.settings.text.entry_bytes_max;
+    if piece_len(&commands, entry_bytes_max) == commands.len() {
+        return forward_piece(&context, node, how, commands).await;
+    }
     let mut answers = Vec::with_capacity(commands.len());
-    let mut rest = commands;
-    while !rest.is_empty() {
-        let later = rest.split_off(piece_len(&rest, context.settings.text.entry_bytes_max));
-        answers.extend(forward_piece(&context, node, (codec, ack), rest).await);
-        rest = later;
+    while let rest = &commands[answers.len()..]
+        && !rest.is_empty()
+    {
+        let piece = Arc::new(rest[..piece_len(rest, entry_bytes_max)].to_vec());
+        answers.extend(forward_piece(&context, node, how, piece).await);
         if answers.iter().any(|answer| !matches!(answer, Answer::Reply(_))) {
-            answers.extend(rest.drain(..).map(Answer::Moved));
+            answers.extend(all(Answer::Moved, &commands[answers.len()..]));
         }
     }
     answers
@@ -415,20 +422,20 @@ async fn forward_piece(
     context: &Context,
     node: NodeId,
     (codec, ack): (Codec, Ack),
-    commands: Vec<KeyCommand>,
+    commands: Arc<Vec<KeyCommand>>,
 ) -> Vec<Answer> {
     Counters::add(&context.counters.forwarded, commands.len());
     let Some(link) = context.peers.find(node).and_then(|peer| peer.link()) else {
-        return commands.into_iter().map(Answer::Moved).collect();
+        return all(Answer::Moved, &commands);
     };
-    let sent = commands.clone();
+    let sent = Arc::clone(&commands);
     match link.ask(|id| Request::Forward { id, codec, ack, commands: sent }).await {
         Ok(Response::Forwarded { outcomes, replies, latest, .. }) if outcomes.len() == commands.len() => {
             context.observe(latest);
-            split(outcomes, &replies.0, commands)
+            split(outcomes, &replies.0, &commands)
         }
         // The link is lost, or the peer is broken.
-        Ok(_) | Err(_) => commands.into_iter().map(Answer::Lost).collect(),
+        Ok(_) | Err(_) => all(Answer::Lost, &commands),
     }
 }
 

@@ -29,6 +29,7 @@ use crate::cluster::placement::PullId;
 use crate::cluster::serving::Outgoing;
 use crate::cluster::serving::Served;
 use crate::cluster::serving::Serving;
+use crate::cluster::serving::WARMED_MAX;
 use crate::cluster::survey::Digests;
 use crate::cluster::survey::SurveyedKey;
 use crate::cluster::view::View;
@@ -295,7 +296,11 @@ impl Core {
         let may_serve = self.may_serve(context, context.clocks.now());
         let mut bytes = Vec::with_capacity(32 * commands.len());
         let mut outcomes = Vec::with_capacity(commands.len());
-        for command in commands {
+        for (number, command) in commands.iter().enumerate() {
+            if number % WARMED_MAX == 0 {
+                let next = commands[number..].iter().take(WARMED_MAX);
+                self.serving.warm(next.map(|command| &command.key.0[..]));
+            }
             let mut encode = |reply: &Reply<'_>| protocol::encode(codec, reply, &mut bytes);
             let has_run = may_serve
                 && (self.run(command, now, &mut encode)
@@ -371,7 +376,10 @@ impl Actor for ShardActor {
         match message {
             Message::Run(batch) => self.run(batch, core),
             Message::Apply { from, items, done } => {
-                items.iter().for_each(|item| serving.apply(item, from, now, out));
+                for next in items.chunks(WARMED_MAX) {
+                    serving.warm(next.iter().filter_map(StreamItem::key));
+                    next.iter().for_each(|item| serving.apply(item, from, now, out));
+                }
                 // The receiver may have ended with its link; the items are applied all the same.
                 let _ = done.send(());
             }

@@ -13,7 +13,7 @@ use crate::store::table::KeyHash;
 
 /// An entry that is most likely the one of a key.
 #[derive(Clone, Copy, Debug)]
-pub struct Warmed(u32);
+pub(super) struct Warmed(u32);
 
 /// A line of the processor's cache.
 const LINE_BYTES: usize = 64;
@@ -29,9 +29,28 @@ impl Shard {
         self.tables.hash(key)
     }
 
+    /// All steps for several keys, of which as many count as there are places. Returns their hashes.
+    #[inline]
+    pub fn warm<'k, const N: usize>(
+        &self,
+        keys: impl Iterator<Item = (Partition, &'k [u8])> + Clone,
+    ) -> [KeyHash; N] {
+        let mut hashes = [KeyHash::default(); N];
+        for (hash, (partition, key)) in hashes.iter_mut().zip(keys.clone()) {
+            *hash = self.hash(key);
+            self.warm_table(partition, *hash);
+        }
+        let mut warmed = [None; N];
+        for ((warmed, hash), (partition, _)) in warmed.iter_mut().zip(&hashes).zip(keys) {
+            *warmed = self.warm_entry(partition, *hash);
+        }
+        warmed.iter().flatten().for_each(|warmed| self.warm_neighbours(*warmed));
+        hashes
+    }
+
     /// The first step.
     #[inline]
-    pub fn warm_table(&self, partition: Partition, hash: KeyHash) {
+    pub(super) fn warm_table(&self, partition: Partition, hash: KeyHash) {
         if let Some(bytes) = self.tables.first_bytes(&self.slab, partition, hash) {
             prefetch_index(bytes, 0);
         }
@@ -39,7 +58,7 @@ impl Shard {
 
     /// The second step. Returns what the third one needs.
     #[inline]
-    pub fn warm_entry(&self, partition: Partition, hash: KeyHash) -> Option<Warmed> {
+    pub(super) fn warm_entry(&self, partition: Partition, hash: KeyHash) -> Option<Warmed> {
         let index = self.tables.guess(&self.slab, partition, hash)?;
         let bytes = self.slab.record(index).0;
         let bytes_max = match self.slab.slot_bytes(index) {
@@ -55,7 +74,7 @@ impl Shard {
 
     /// The third step: the neighbours of the entry, between which it will not be when it has been used.
     #[inline]
-    pub fn warm_neighbours(&self, Warmed(index): Warmed) {
+    pub(super) fn warm_neighbours(&self, Warmed(index): Warmed) {
         let record = self.slab.record(index);
         for neighbour in [record.newer(), record.older()] {
             if neighbour != NONE {
