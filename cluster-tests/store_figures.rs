@@ -126,9 +126,10 @@ fn memory() {
 #[derive(Default)]
 struct Steps {
     longest: Duration,
-    over: usize,
     count: u32,
     sum: Duration,
+    /// How many steps there were before the long ones.
+    long: Vec<u32>,
 }
 
 impl Steps {
@@ -139,15 +140,21 @@ impl Steps {
         step();
         let took = processor_time() - start;
         self.longest = self.longest.max(took);
-        self.over += usize::from(took > Self::LONG);
+        if took > Self::LONG {
+            self.long.push(self.count);
+        }
         self.count += 1;
         self.sum += took;
     }
 
     fn print(&self, what: &str) {
-        let Self { longest, over, count, sum } = self;
+        let Self { longest, count, sum, long } = self;
         let mean = *sum / (*count).max(1);
+        let over = long.len();
         println!("{what}: longest {longest:?}, {over} of {count} over {:?}, mean {mean:?}", Self::LONG);
+        if over > 0 {
+            println!("    the long ones after {:?} others", &long[..over.min(20)]);
+        }
     }
 }
 
