@@ -3,6 +3,8 @@
 //! Every node computes it alone; nothing is elected and no table is voted on. Members that are down
 //! stay on the ring, so a crash moves nothing but the roles.
 
+use std::sync::Arc;
+
 use xxhash_rust::xxh3::Xxh3Default;
 
 use crate::cluster::membership::NodeId;
@@ -37,7 +39,7 @@ impl Standing {
 }
 
 /// A member as ownership sees it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claim {
     /// Who.
     pub node: NodeId,
@@ -64,17 +66,46 @@ pub struct Roles {
     pub surplus: Vec<NodeIndex>,
 }
 
-/// The roles of all partitions.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// The roles of all partitions. Two are equal if the roles are, whatever was claimed.
+#[derive(Clone, Debug, Default)]
 pub struct Ownership {
-    roles: Vec<Roles>,
+    roles: Vec<Arc<Roles>>,
+    claims: Vec<Claim>,
 }
+
+impl PartialEq for Ownership {
+    fn eq(&self, other: &Self) -> bool {
+        self.roles == other.roles
+    }
+}
+
+impl Eq for Ownership {}
 
 impl Ownership {
     /// The roles that follow from the claims. `claims[i]` belongs to `ring.nodes()[i]`.
     pub fn new(ring: &Ring, claims: &[Claim], copies: usize) -> Self {
         debug_assert!(claims.iter().map(|claim| claim.node).eq(ring.nodes().iter().copied()));
-        Self { roles: Partition::all().map(|partition| roles(ring, claims, copies, partition)).collect() }
+        let mut list = Vec::new();
+        let roles = |partition| Arc::new(roles(ring, claims, copies, partition, &mut list));
+        Self { roles: Partition::all().map(roles).collect(), claims: claims.to_vec() }
+    }
+
+    /// The same from other claims on the same ring: most of what a node learns is about a few partitions.
+    pub fn renewed(&self, ring: &Ring, claims: &[Claim], copies: usize) -> Self {
+        let who = |claim: &Claim| (claim.node, claim.standing);
+        if !self.claims.iter().map(who).eq(claims.iter().map(who)) {
+            return Self::new(ring, claims, copies);
+        }
+        let mut changed = PartitionSet::new();
+        for (before, after) in self.claims.iter().zip(claims).filter(|(before, after)| before != after) {
+            changed.union_with(&difference(&before.synced, &after.synced));
+        }
+        let mut list = Vec::new();
+        let mut renewed = Self { roles: self.roles.clone(), claims: claims.to_vec() };
+        for partition in changed.iter() {
+            renewed.roles[partition.index()] = Arc::new(roles(ring, claims, copies, partition, &mut list));
+        }
+        renewed
     }
 
     /// The roles of a partition.
@@ -96,11 +127,28 @@ impl Ownership {
     }
 }
 
-fn roles(ring: &Ring, claims: &[Claim], copies: usize, partition: Partition) -> Roles {
+/// What is in one of them only.
+fn difference(a: &PartitionSet, b: &PartitionSet) -> PartitionSet {
+    let (mut only_a, mut only_b) = (a.clone(), b.clone());
+    only_a.subtract(b);
+    only_b.subtract(a);
+    only_a.union_with(&only_b);
+    only_a
+}
+
+/// The roles of a partition. `list` is room that is used again.
+fn roles(
+    ring: &Ring,
+    claims: &[Claim],
+    copies: usize,
+    partition: Partition,
+    list: &mut Vec<NodeIndex>,
+) -> Roles {
     let claim = |node: &NodeIndex| &claims[usize::from(*node)];
     let standing = |node: &NodeIndex| claim(node).standing;
     let is_synced = |node: &NodeIndex| claim(node).synced.contains(partition);
-    let list: Vec<NodeIndex> = ring.preference(partition).collect();
+    list.clear();
+    list.extend(ring.preference(partition));
 
     let staying = list.iter().find(|node| standing(node) == Standing::Live && is_synced(node)).copied();
     let is_going = |node: &NodeIndex| matches!(standing(node), Standing::Leaving | Standing::Retiring);
@@ -143,6 +191,7 @@ fn roles(ring: &Ring, claims: &[Claim], copies: usize, partition: Partition) -> 
 mod tests {
     use super::*;
     use crate::cluster::ring::WEIGHT_ONE;
+    use crate::store::PARTITION_COUNT;
     use proptest::prelude::*;
 
     const COPIES: usize = 2;
@@ -245,6 +294,29 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(64))]
+        #[test]
+        fn renewed_roles_are_those_that_the_claims_alone_would_give(
+            steps in prop::collection::vec((0..5_u16, 0..6_u8, 0..PARTITION_COUNT, 1..200_u16), 1..12),
+            copies in 1..4_usize,
+        ) {
+            let ring = ring(5);
+            let mut claims = claims(&ring, |_| (Standing::Live, PartitionSet::new()));
+            let mut ownership = Ownership::new(&ring, &claims, copies);
+            for (node, kind, first, count) in steps {
+                let claim = &mut claims[usize::from(node)];
+                let some: PartitionSet =
+                    Partition::all().skip(usize::from(first)).take(usize::from(count)).collect();
+                match kind {
+                    0 => claim.standing = Standing::Missing,
+                    1 => claim.standing = Standing::Live,
+                    2 => claim.synced.subtract(&some),
+                    _ => claim.synced.union_with(&some),
+                }
+                ownership = ownership.renewed(&ring, &claims, copies);
+                prop_assert_eq!(&ownership, &Ownership::new(&ring, &claims, copies));
+            }
+        }
+
         #[test]
         fn roles_are_only_held_by_members_that_can_hold_them(states in prop::collection::vec((0..4_u8, any::<bool>()), 1..12), copies in 1..4_usize) {
             let ring = ring(states.len() as u32);

@@ -147,6 +147,11 @@ impl View {
         self.member(node).map_or_else(|| node.to_string(), |member| member.record.name.clone())
     }
 
+    /// The roles of all partitions.
+    pub(in crate::cluster) const fn ownership(&self) -> &Ownership {
+        &self.ownership
+    }
+
     /// The roles of a partition, as indices into [`View::members`].
     pub fn roles(&self, partition: Partition) -> &Roles {
         self.ownership.roles(partition)

@@ -74,7 +74,10 @@ impl Placement {
         };
         let claims: Vec<Claim> =
             members.iter().map(|(member, standing)| self.claim_of(&ring, member, *standing)).collect();
-        let ownership = Ownership::new(&ring, &claims, self.settings.copies);
+        let ownership = match Arc::ptr_eq(&ring, self.view.ring()) {
+            true => self.view.ownership().renewed(&ring, &claims, self.settings.copies),
+            false => Ownership::new(&ring, &claims, self.settings.copies),
+        };
         let members = members.into_iter().map(|(member, _)| member).collect();
         let mut granted = PartitionSet::new();
         self.granted.values().for_each(|given| granted.union_with(&given.partitions));
