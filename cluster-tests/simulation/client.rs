@@ -74,8 +74,16 @@ pub fn key(number: usize) -> Bytes {
     Bytes::from(format!("key-{number}"))
 }
 
+/// One client for each of these seeds.
+pub async fn work_all(seeds: Vec<u64>, shared: Rc<Shared>) -> turmoil::Result {
+    for (number, seed) in seeds.into_iter().enumerate() {
+        tokio::task::spawn_local(work(number, seed, Rc::clone(&shared)));
+    }
+    std::future::pending().await
+}
+
 /// Works for as long as that is the phase.
-pub async fn work(number: usize, seed: u64, shared: Rc<Shared>) -> turmoil::Result {
+async fn work(number: usize, seed: u64, shared: Rc<Shared>) {
     let mut rng = StdRng::seed_from_u64(seed);
     let mut socket: Option<Socket> = None;
     let mut written = 0;
@@ -187,17 +195,27 @@ fn text(bytes: &Bytes) -> &str {
 
 async fn read_all(shared: &Shared) {
     let lasting = (0..shared.nodes).filter(|node| !shared.gone.borrow().contains(node));
+    let keys: Vec<Bytes> = (0..shared.keys).map(key).collect();
     for node in lasting {
-        let mut socket = connect(node).await;
-        for number in 0..shared.keys {
-            let key = key(number);
-            let answer = match &mut socket {
-                Some(socket) => ask(socket, &format!("GET {}\n", text(&key))).await,
-                None => None,
-            };
-            let answer = answer.unwrap_or_else(|| "no answer".to_owned());
-            let value = (answer != "ERROR: Key not found").then(|| Bytes::from(answer));
-            shared.read.borrow_mut().push((node, key, value));
+        let answers = timeout(ANSWER_WAIT_MAX, ask_for(&keys, node)).await.ok().flatten().unwrap_or_default();
+        for (place, key) in keys.iter().enumerate() {
+            let answer = answers.get(place).map_or("no answer", String::as_str);
+            let value = (answer != "ERROR: Key not found").then(|| Bytes::from(answer.to_owned()));
+            shared.read.borrow_mut().push((node, key.clone(), value));
         }
     }
+}
+
+/// Asks a node for all keys at once.
+async fn ask_for(keys: &[Bytes], node: usize) -> Option<Vec<String>> {
+    let mut socket = connect(node).await?;
+    let lines: String = keys.iter().map(|key| format!("GET {}\n", text(key))).collect();
+    socket.get_mut().write_all(lines.as_bytes()).await.ok()?;
+    let mut answers = Vec::new();
+    while answers.len() < keys.len() {
+        let mut answer = String::new();
+        socket.read_line(&mut answer).await.ok().filter(|length| *length > 0)?;
+        answers.push(answer.trim_end_matches('\n').to_owned());
+    }
+    Some(answers)
 }

@@ -14,6 +14,7 @@ use tracing::info;
 
 use crate::host::Said;
 use crate::host::Wish;
+use crate::run::CLIENTS;
 use crate::run::Cluster;
 
 /// The latency of a link that is not slow.
@@ -465,14 +466,14 @@ impl Faults {
     fn change(&mut self, cluster: &mut Cluster) {
         self.changed = cluster.now();
         let nodes = self.machines.len();
-        let all = nodes + cluster.client_names.len();
         let is_paused = |host: usize| host < nodes && self.machines[host].is_paused;
         let is_held = |(a, b): &(usize, usize)| is_paused(*a) || is_paused(*b) || self.is_cut(*a, *b);
-        let pairs = (0..nodes).flat_map(|a| (a + 1..all).map(move |b| (a, b)));
+        // The clients come behind the nodes.
+        let pairs = (0..nodes).flat_map(|a| (a + 1..=nodes).map(move |b| (a, b)));
         let held: BTreeSet<(usize, usize)> = pairs.filter(is_held).collect();
         let name = |host: usize| match host < nodes {
             true => cluster.hosts[host].name.as_str(),
-            false => cluster.client_names[host - nodes].as_str(),
+            false => CLIENTS,
         };
         for (a, b) in held.difference(&self.held) {
             cluster.sim.hold(name(*a), name(*b));

@@ -58,6 +58,10 @@ use std::time::UNIX_EPOCH;
 use cachegopher::cluster::planted::Bug;
 use run::Outcome;
 
+/// As in the node.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Seeds that always run.
 const FIXED: Range<u64> = 1..41;
 /// Seeds that run twice.

@@ -32,7 +32,12 @@ pub const CLIENT_PORT: u16 = 31_000;
 /// The peer port of the first node; the others follow.
 pub const PEER_PORT: u16 = 21_000;
 
-const TICK: Duration = Duration::from_millis(1);
+/// The machine on which all clients run: they differ in nothing that a network knows.
+pub const CLIENTS: &str = "clients";
+
+/// How long a step is, and what is sent under way at least: for one half of the seeds the network is as slow
+/// again.
+const TICKS: [Duration; 2] = [Duration::from_millis(1), Duration::from_millis(2)];
 /// How often it is looked whether what must always hold does.
 const LOOK_PERIOD: Duration = Duration::from_millis(20);
 /// How long after the last fault everything may take to come right.
@@ -68,7 +73,6 @@ pub struct Host {
 pub struct Cluster<'a> {
     pub sim: turmoil::Sim<'a>,
     pub hosts: Vec<Host>,
-    pub client_names: Vec<String>,
     pub shared: Rc<Shared>,
 }
 
@@ -163,7 +167,7 @@ fn build<'a>(rng: &mut StdRng, shared: Rc<Shared>, copies: usize, clients: usize
         .rng_seed(rng.random())
         .epoch(UNIX_EPOCH + Duration::from_secs(1_700_000_000))
         .simulation_duration(Duration::from_secs(100_000))
-        .tick_duration(TICK)
+        .tick_duration(TICKS[rng.random_range(0..TICKS.len())])
         .min_message_latency(Duration::ZERO)
         .max_message_latency(Duration::from_millis(3))
         .udp_capacity(256)
@@ -184,11 +188,9 @@ fn build<'a>(rng: &mut StdRng, shared: Rc<Shared>, copies: usize, clients: usize
     for host in &hosts {
         sim::place(host.port, sim.lookup(host.name.as_str()));
     }
-    let client_names: Vec<String> = (0..clients).map(|number| format!("c{number}")).collect();
-    for (number, name) in client_names.iter().enumerate() {
-        sim.client(name.as_str(), client::work(number, rng.random(), Rc::clone(&shared)));
-    }
-    Cluster { sim, hosts, client_names, shared }
+    let seeds: Vec<u64> = (0..clients).map(|_| rng.random()).collect();
+    sim.client(CLIENTS, client::work_all(seeds, Rc::clone(&shared)));
+    Cluster { sim, hosts, shared }
 }
 
 fn settings(index: usize, shared: &Shared, copies: usize) -> Settings {
