@@ -4,18 +4,26 @@
 //! what is wanted), every acknowledged write must be there (but for what the mode `async` does not promise), and nothing that was deleted may be
 //! back. Clients of nodes that are not touched see no error when others stop, join or leave.
 //!
+//! `scripts/chaos.sh` runs it at length. What decides how it runs:
+//!
 //! | variable | means | default |
 //! |---|---|---|
-//! | `CHAOS_SEED` | decides everything that is chosen | random, and printed |
-//! | `CHAOS_EVENTS` | how many faults | one of each kind |
-//! | `CHAOS_SPLIT_MS`, `CHAOS_PAUSE_MS` | how long splits and pauses last | 2,000 and 1,500 |
+//! | `CHAOS_SEED` | decides everything that is chosen | always the same |
+//! | `CHAOS_COUNTS` | how many kills, stalls, splits, rolling restarts, and joins with a leave | 1 1 1 1 1 |
+//! | `CHAOS_COPIES`, `CHAOS_ACK` | of every key, and when writes are acknowledged | chosen |
+//! | `CHAOS_SPLIT_MS`, `CHAOS_STALL_MS` | how long splits (at least, and up to three times that) and stalls last | 2,000 and 1,500 |
+//! | `CHAOS_KEPT` | a file with a line for each fault that is behind us: it goes on after them | none |
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 #[path = "support/mod.rs"]
 mod support;
 
+use std::fs::File;
+use std::io::Write;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -27,7 +35,6 @@ use rand::seq::SliceRandom;
 
 use support::alone;
 use support::cluster::Cluster;
-use support::figures::millis;
 use support::load::Load;
 use support::load::Seen;
 use support::load::addresses;
@@ -44,38 +51,68 @@ const PAUSE: Duration = Duration::from_millis(2);
 const ALIKE_AFTER: Duration = Duration::from_secs(5);
 const KEYS_TO_DELETE: usize = 200;
 
+const SEED: u64 = 2_026;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Kind {
     Kill,
-    Pause,
+    Stall,
     Split,
     RollingRestart,
     JoinAndLeave,
 }
 
-const KINDS: [Kind; 5] = [Kind::Kill, Kind::Pause, Kind::Split, Kind::RollingRestart, Kind::JoinAndLeave];
+const KINDS: [Kind; 5] = [Kind::Kill, Kind::Stall, Kind::Split, Kind::RollingRestart, Kind::JoinAndLeave];
 
-fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().and_then(|value| value.parse().ok())
+fn variable<T: FromStr>(name: &str) -> Option<T> {
+    let text = std::env::var(name).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{name} is {text:?}")))
 }
 
-fn duration(name: &str, default_ms: u64) -> Duration {
-    Duration::from_millis(variable(name).unwrap_or(default_ms))
+fn millis_of(name: &str, default: u64) -> u64 {
+    variable(name).unwrap_or(default)
 }
 
-/// What all faults together have shown.
+/// So many of each kind, in an order that the seed decides.
+fn programme(seed: u64) -> Vec<Kind> {
+    let counts: String = variable("CHAOS_COUNTS").unwrap_or_else(|| "1 1 1 1 1".to_owned());
+    let counts: Vec<usize> = counts.split(' ').map(|count| count.parse().unwrap()).collect();
+    assert_eq!(counts.len(), KINDS.len(), "a count for each of {KINDS:?}");
+    let mut kinds: Vec<Kind> =
+        KINDS.into_iter().zip(counts).flat_map(|(kind, count)| vec![kind; count]).collect();
+    kinds.shuffle(&mut StdRng::seed_from_u64(seed));
+    kinds
+}
+
+/// A line for each fault: its kind, and what it has shown. Kept, where that is wanted, so that a long run that was
+/// interrupted can go on.
+struct Kept(Option<PathBuf>);
+
+impl Kept {
+    fn count(&self) -> usize {
+        let kept = self.0.as_ref().and_then(|path| std::fs::read_to_string(path).ok());
+        kept.unwrap_or_default().lines().count()
+    }
+
+    fn add(&self, line: &str) {
+        println!("chaos: {line}");
+        if let Some(path) = &self.0 {
+            let mut file = File::options().append(true).create(true).open(path).unwrap();
+            writeln!(file, "{line}").unwrap();
+        }
+    }
+}
+
+/// What a fault has shown, or several parts of one.
 #[derive(Debug, Default)]
 struct Findings {
-    events: usize,
-    acknowledged: usize,
-    deleted: usize,
+    writes: usize,
+    deletes: usize,
     /// Within the window in which the mode allows it.
-    lost_as_allowed: usize,
-    errors_of_survivors: usize,
+    excused: usize,
+    errors: usize,
     slowest_answer: Duration,
-    slowest_alike: Duration,
-    /// How often it took longer than wanted.
-    late_alike: usize,
+    alike_after: Duration,
 }
 
 struct Chaos {
@@ -83,50 +120,52 @@ struct Chaos {
     cluster: Cluster,
     rng: StdRng,
     is_replicated: bool,
+    number: usize,
     found: Findings,
 }
 
 #[test]
 fn every_fault_heals_and_no_promise_is_broken() {
     alone(async {
-        let seed = variable("CHAOS_SEED").unwrap_or_else(rand::random);
-        let events = variable("CHAOS_EVENTS").unwrap_or(KINDS.len() as u64);
+        let seed = variable("CHAOS_SEED").unwrap_or(SEED);
+        let kept = Kept(variable("CHAOS_KEPT"));
+        let programme = programme(seed);
         let mut rng = StdRng::seed_from_u64(seed);
-        let copies = ["2", "3"][rng.random_range(0..2)];
-        let is_replicated = rng.random_bool(0.5);
-        println!(
-            "chaos: CHAOS_SEED={seed} CHAOS_EVENTS={events}: {copies} copies, replicated: {is_replicated}"
-        );
+        let copies = variable("CHAOS_COPIES").unwrap_or_else(|| rng.random_range(2..=3));
+        let ack = ["async", "replicated"][rng.random_range(0..2)];
+        let ack: String = variable("CHAOS_ACK").unwrap_or_else(|| ack.to_owned());
+        println!("chaos: seed {seed}, {copies} copies, {ack}, {} faults", programme.len());
         let Some(network) = Network::enter(NODES + 1) else { return };
         let (name, mut plans) = network.plans();
         plans.truncate(usize::from(NODES));
-        let ack = if is_replicated { "replicated" } else { "async" };
         for plan in &mut plans {
-            plan.more = ["--copies", copies, "--ack", ack].map(str::to_owned).to_vec();
+            plan.more = ["--copies", &copies.to_string(), "--ack", &ack].map(str::to_owned).to_vec();
         }
         let cluster = Cluster::of(name, plans).await;
-        let mut chaos = Chaos { network, cluster, rng, is_replicated, found: Findings::default() };
-        let mut kinds = Vec::new();
-        for number in 0..events {
-            if kinds.is_empty() {
-                kinds = KINDS.to_vec();
-                kinds.shuffle(&mut chaos.rng);
-            }
-            let kind = kinds.pop().unwrap();
-            println!("chaos: {number}: {kind:?}");
+        let is_replicated = ack == "replicated";
+        let mut chaos = Chaos { network, cluster, rng, is_replicated, number: 0, found: Findings::default() };
+        for (number, kind) in programme.into_iter().enumerate().skip(kept.count()) {
+            chaos.number = number;
             chaos.happen(kind).await;
+            let Findings { writes, deletes, excused, errors, slowest_answer, alike_after } =
+                std::mem::take(&mut chaos.found);
+            kept.add(&format!(
+                "{kind:?} writes={writes} excused={excused} deletes={deletes} errors={errors} slowest_ms={} \
+                 alike_ms={} is_late={}",
+                slowest_answer.as_millis(),
+                alike_after.as_millis(),
+                u8::from(alike_after > ALIKE_AFTER),
+            ));
         }
-        println!("chaos: seed {seed}: {:?}", chaos.found);
     });
 }
 
 impl Chaos {
     async fn happen(&mut self, kind: Kind) {
-        self.found.events += 1;
         let victim = self.rng.random_range(0..usize::from(NODES));
         match kind {
             Kind::Kill => self.kill(victim).await,
-            Kind::Pause => self.pause(victim).await,
+            Kind::Stall => self.stall(victim).await,
             Kind::Split => self.split().await,
             Kind::RollingRestart => {
                 for step in 0..usize::from(NODES) {
@@ -157,7 +196,7 @@ impl Chaos {
     }
 
     fn tag(&self) -> String {
-        format!("{}-{}", self.found.events, self.found.acknowledged)
+        format!("{}-{}", self.number, self.found.writes)
     }
 
     async fn kill(&mut self, victim: usize) {
@@ -178,16 +217,16 @@ impl Chaos {
         self.check("kill", seen, [gone, later].concat(), is_excused).await;
     }
 
-    async fn pause(&mut self, victim: usize) {
+    async fn stall(&mut self, victim: usize) {
         let (doomed, load) = self.begin(&addresses(self.cluster.others(victim)), 3, 200).await;
         self.cluster.nodes[victim].freeze().await;
         let gone = delete(self.cluster.others(victim).next().unwrap(), &doomed).await;
         // How long it stands still is what is tried, not a condition.
-        tokio::time::sleep(duration("CHAOS_PAUSE_MS", 1_500)).await;
+        tokio::time::sleep(Duration::from_millis(millis_of("CHAOS_STALL_MS", 1_500))).await;
         self.cluster.nodes[victim].signal(Signal::SIGCONT);
         load.goes_on(200).await;
         let seen = load.stop().await;
-        self.check("pause", seen, gone, |_| false).await;
+        self.check("stall", seen, gone, |_| false).await;
     }
 
     async fn split(&mut self) {
@@ -199,7 +238,8 @@ impl Chaos {
         let gone = delete(&self.cluster.nodes[left], &doomed[..100]).await;
         let also = delete(&self.cluster.nodes[right], &doomed[100..]).await;
         // As above.
-        tokio::time::sleep(duration("CHAOS_SPLIT_MS", 2_000)).await;
+        let least = millis_of("CHAOS_SPLIT_MS", 2_000);
+        tokio::time::sleep(Duration::from_millis(self.rng.random_range(least..=3 * least))).await;
         places[..2].iter().for_each(|place| self.network.plug(*place, Side::Left));
         load.goes_on(200).await;
         let seen = load.stop().await;
@@ -260,20 +300,13 @@ impl Chaos {
             |((_, at), reply): &(&(String, Instant), &String)| *reply == "doomed" && !is_excused(*at);
         let back: Vec<_> = deleted.iter().zip(&replies).filter(is_back).collect();
         assert!(back.is_empty(), "after a {what}: {} deleted keys are back: {:?}", back.len(), back[0]);
-        println!(
-            "chaos: {what}: {of} writes, {} excused, {} errors, all copies alike after {}",
-            broken.len(),
-            seen.errors.len(),
-            millis(alike),
-        );
         let found = &mut self.found;
-        found.acknowledged += of;
-        found.deleted += deleted.len();
-        found.lost_as_allowed += broken.len();
-        found.errors_of_survivors += seen.errors.len();
+        found.writes += of;
+        found.deletes += deleted.len();
+        found.excused += broken.len();
+        found.errors += seen.errors.len();
         found.slowest_answer = found.slowest_answer.max(seen.slowest);
-        found.slowest_alike = found.slowest_alike.max(alike);
-        found.late_alike += usize::from(alike > ALIKE_AFTER);
+        found.alike_after = found.alike_after.max(alike);
     }
 }
 
