@@ -52,6 +52,50 @@ async fn assert_nothing_lost(cluster: &Cluster, seen: &Seen) {
 }
 
 #[test]
+fn a_process_that_stood_still_for_longer_than_tombstones_are_kept_comes_back_empty() {
+    alone(async {
+        let cluster = Cluster::start_with(3, &["--copies", "3", "--away-max-ms", "3000"]).await;
+        let keys = key_per_partition();
+        let mut client = cluster.nodes[0].connect().await;
+        let replies = client.ask_all(keys.iter().map(|key| format!("SET {key} before"))).await;
+        assert!(replies.iter().all(|reply| reply == "OK"));
+        cluster.at_rest().await;
+        let start = Instant::now();
+        cluster.nodes[2].freeze().await;
+        for node in &cluster.nodes[..2] {
+            node.comes_to("members_alive", 2).await;
+        }
+        let replies = client.ask_all(keys.iter().step_by(2).map(|key| format!("DELETE {key}"))).await;
+        assert!(replies.iter().all(|reply| reply == "OK"));
+        let load = Load::start("frozen", &addresses(&cluster.nodes[..2]), 1, PAUSE);
+        while start.elapsed() < Duration::from_secs(6) {
+            load.goes_on(10).await;
+        }
+        cluster.nodes[2].signal(Signal::SIGCONT);
+        eventually(LONG, async || match cluster.nodes[2].stats().await {
+            Some(stats) if stats["rejoined_empty"] == "1" => Ok(()),
+            stats => Err(format!("it goes on with what it has: {stats:?}")),
+        })
+        .await;
+        let seen = load.stop().await;
+        assert!(seen.errors.is_empty(), "{:?}", seen.errors);
+        cluster.at_rest().await;
+        for node in &cluster.nodes {
+            let mut client = node.connect().await;
+            let replies = client.ask_all(keys.iter().map(|key| format!("GET {key}"))).await;
+            let expected = ["ERROR: Key not found", "before"];
+            let is_wrong = |(number, reply): &(usize, &String)| *reply != expected[number % 2];
+            let wrong: Vec<_> = replies.iter().enumerate().filter(is_wrong).collect();
+            assert!(wrong.is_empty(), "{}: {} wrong: {:?}", node.plan.name, wrong.len(), wrong[0]);
+            let broken = broken(&seen.promises, &mut client).await;
+            assert!(broken.is_empty(), "{} promises broken: {:?}", broken.len(), broken[0]);
+        }
+        assert_eq!(cluster.sum("rejoined_empty").await, 1);
+        cluster.nodes[0].assert_alike().await;
+    });
+}
+
+#[test]
 fn a_primary_that_starts_again_empty_loses_nothing() {
     alone(async {
         let mut cluster = Cluster::start(3).await;

@@ -228,3 +228,132 @@ fn clusters_do_not_merge_when_a_machine_gets_an_address_that_was_used() {
         }
     });
 }
+
+/// Longer than the two tests below let their nodes be apart, or shorter.
+const AWAY_MAX_MS: &str = "3000";
+const AWAY_MAX_LONG_MS: &str = "15000";
+const APART: Duration = Duration::from_secs(6);
+const APART_SHORTLY: Duration = Duration::from_secs(2);
+
+/// Five nodes with three copies of everything, so that each side of a split has one.
+async fn five_apart_at_most(network: &Network, away_max_ms: &str) -> Cluster {
+    let (name, mut plans) = network.plans();
+    let more = ["--copies", "3", "--away-max-ms", away_max_ms];
+    plans.iter_mut().for_each(|plan| plan.more = more.map(str::to_owned).to_vec());
+    Cluster::of(name, plans).await
+}
+
+async fn must(client: &mut Client, commands: impl Iterator<Item = String>) {
+    let replies = client.ask_all(commands).await;
+    let failed: Vec<&String> = replies.iter().filter(|reply| *reply != "OK").collect();
+    assert!(failed.is_empty(), "{} failed: {:?}", failed.len(), failed[0]);
+}
+
+/// Every node says of every key what it should.
+async fn assert_everywhere(cluster: &Cluster, keys: &[String], expected: impl Fn(usize) -> &'static str) {
+    for node in &cluster.nodes {
+        let replies = node.connect().await.ask_all(keys.iter().map(|key| format!("GET {key}"))).await;
+        let wrong: Vec<_> = keys
+            .iter()
+            .zip(&replies)
+            .enumerate()
+            .filter(|(number, (_, reply))| expected(*number) != *reply)
+            .collect();
+        assert!(wrong.is_empty(), "{}: {} wrong: {:?}", node.plan.name, wrong.len(), wrong[0]);
+    }
+}
+
+#[test]
+fn the_smaller_side_of_a_split_that_outlasts_tombstones_comes_back_empty() {
+    alone(async {
+        let Some(network) = Network::enter(5) else { return };
+        let cluster = five_apart_at_most(&network, AWAY_MAX_MS).await;
+        let (larger, smaller) = cluster.nodes.split_at(3);
+        let keys = key_per_partition();
+        must(&mut larger[0].connect().await, keys.iter().map(|key| format!("SET {key} before"))).await;
+        cluster.at_rest().await;
+
+        let cut = Instant::now();
+        (4..=5).for_each(|number| network.plug(number, Side::Right));
+        for (side, count) in [(larger, 3), (smaller, 2)] {
+            for node in side {
+                node.comes_to("members_alive", count).await;
+            }
+        }
+        let load = Load::start("apart", &addresses(larger), 1, PAUSE);
+        let every_third = |third: usize| keys.iter().skip(third).step_by(3);
+        let mut client = larger[0].connect().await;
+        must(&mut client, every_third(0).map(|key| format!("DELETE {key}"))).await;
+        must(&mut client, every_third(1).map(|key| format!("SET {key} larger"))).await;
+        let mut client = smaller[0].connect().await;
+        assert_eq!(client.ask(format!("GET {}", keys[0])).await, "before");
+        must(&mut client, every_third(2).map(|key| format!("SET {key} smaller"))).await;
+        while cut.elapsed() < APART {
+            load.goes_on(10).await;
+        }
+
+        let healed = Instant::now();
+        (4..=5).for_each(|number| network.plug(number, Side::Left));
+        for node in smaller {
+            eventually(LONG, async || match node.stats().await {
+                Some(stats) if stats["rejoined_empty"] == "1" => Ok(()),
+                stats => Err(format!("{} goes on with what it has: {stats:?}", node.plan.name)),
+            })
+            .await;
+            assert_eq!(node.figure("process_id").await, u64::from(node.id()), "the same process");
+        }
+        println!("long split: both begun anew {} after healing", millis(healed.elapsed()));
+        let load = load.stop().await;
+        assert!(load.errors.is_empty(), "{:?}", load.errors);
+        cluster.at_rest().await;
+        println!("long split: settled {} after healing", millis(healed.elapsed()));
+        assert_everywhere(&cluster, &keys, |number| ["ERROR: Key not found", "larger", "before"][number % 3])
+            .await;
+        for node in &cluster.nodes {
+            let broken = broken(&load.promises, &mut node.connect().await).await;
+            assert!(broken.is_empty(), "{} promises broken: {:?}", broken.len(), broken[0]);
+        }
+        assert_eq!(cluster.sum("rejoined_empty").await, 2, "who was with the larger side stays");
+        larger[0].assert_alike().await;
+    });
+}
+
+#[test]
+fn a_split_that_tombstones_outlast_empties_nobody() {
+    alone(async {
+        let Some(network) = Network::enter(5) else { return };
+        let cluster = five_apart_at_most(&network, AWAY_MAX_LONG_MS).await;
+        let (larger, smaller) = cluster.nodes.split_at(3);
+        let keys = key_per_partition();
+        must(&mut larger[0].connect().await, keys.iter().map(|key| format!("SET {key} before"))).await;
+        cluster.at_rest().await;
+
+        let cut = Instant::now();
+        (4..=5).for_each(|number| network.plug(number, Side::Right));
+        for (side, count) in [(larger, 3), (smaller, 2)] {
+            for node in side {
+                node.comes_to("members_alive", count).await;
+            }
+        }
+        let load = Load::start("shortly", &addresses(&cluster.nodes), 1, PAUSE);
+        let every_third = |third: usize| keys.iter().skip(third).step_by(3);
+        must(&mut larger[0].connect().await, every_third(0).map(|key| format!("DELETE {key}"))).await;
+        must(&mut smaller[0].connect().await, every_third(2).map(|key| format!("SET {key} smaller"))).await;
+        while cut.elapsed() < APART_SHORTLY {
+            load.goes_on(10).await;
+        }
+        (4..=5).for_each(|number| network.plug(number, Side::Left));
+        let load = load.stop().await;
+        cluster.at_rest().await;
+        larger[0].assert_alike().await;
+        assert_everywhere(&cluster, &keys, |number| {
+            ["ERROR: Key not found", "before", "smaller"][number % 3]
+        })
+        .await;
+        for node in &cluster.nodes {
+            let broken = broken(&load.promises, &mut node.connect().await).await;
+            assert!(broken.is_empty(), "{} promises broken: {:?}", broken.len(), broken[0]);
+        }
+        assert_eq!(cluster.sum("rejoined_empty").await, 0);
+    });
+}

@@ -85,6 +85,8 @@ pub async fn run(settings: Settings, desk: Rc<Desk>) -> turmoil::Result {
                     break Said::Stopped;
                 }
                 Ending::Removed => break Said::Removed,
+                // No run lasts nearly as long as a node may be apart from the others.
+                Ending::Away(_) => return Err("it is said to have been away for too long".into()),
                 Ending::ClockOff => return Err("its clock is said to be off".into()),
             },
             failure = node.failure() => return Err(failure.into()),

@@ -1,9 +1,14 @@
 //! The node's command line.
 
+use std::ffi::OsString;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::Command;
 use std::process::ExitCode;
 
 use cachegopher::client::admin::AdminClient;
 use cachegopher::client::admin::Asked;
+use cachegopher::node::Anew;
 use cachegopher::node::Ending;
 use cachegopher::node::Node;
 use cachegopher::node::settings::LogControl;
@@ -70,7 +75,12 @@ const REMOVED: &str = "this node was removed from the cluster, by `cachegopher f
 
 fn main() -> ExitCode {
     let done = match Arguments::parse().action {
-        Action::Serve(raw) => raw.check().map_err(|error| error.to_string()).and_then(serve).map(|()| true),
+        Action::Serve(raw) => match raw.check().map_err(|error| error.to_string()).and_then(serve) {
+            // Only if that fails does this return.
+            Ok(Some(anew)) => Err(begin_anew(&anew)),
+            Ok(None) => Ok(true),
+            Err(reason) => Err(reason),
+        },
         Action::Leave(admin) => ask(Asked::Leave, &admin),
         Action::Forget { name, admin } => ask(Asked::Forget { name: &name }, &admin),
         Action::Verify { wait_ms, admin } => ask(Asked::Verify { wait_ms }, &admin),
@@ -92,7 +102,25 @@ fn ask(asked: Asked<'_>, Admin { admin }: &Admin) -> Result<bool, String> {
     Ok(done.is_fine)
 }
 
-fn serve(mut settings: Settings) -> Result<(), String> {
+/// Replaces this process by one of the same program with the same words, which so has the same process id,
+/// and knows why it starts.
+fn begin_anew(anew: &Anew) -> String {
+    let mut words = std::env::args_os();
+    let name = words.next().unwrap_or_else(|| OsString::from("cachegopher"));
+    // Under its own name, if it is still there.
+    let program = std::env::current_exe().ok().filter(|path| path.exists());
+    let program = program.unwrap_or_else(|| PathBuf::from("/proc/self/exe"));
+    let (variable, value) = anew.variable();
+    let error = Command::new(&program).arg0(name).args(words).env(variable, value).exec();
+    format!("{} cannot be started again: {error}", program.display())
+}
+
+/// Runs a node until it ends. Some: it has to begin anew.
+fn serve(mut settings: Settings) -> Result<Option<Anew>, String> {
+    settings.anew = Anew::of_environment();
+    if let Some(anew) = settings.anew {
+        settings.join.insert(0, anew.to.to_string());
+    }
     settings.log_control = start_log(&settings)?;
     cachegopher::node::raise_file_limit();
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -118,6 +146,7 @@ fn serve(mut settings: Settings) -> Result<(), String> {
                 Ending::Left => None,
                 Ending::ClockOff => Some(CLOCK_OFF.to_owned()),
                 Ending::Removed => Some(REMOVED.to_owned()),
+                Ending::Away(anew) => return Ok(Some(anew)),
             },
             failure = node.failure() => Some(failure.to_string()),
         };
@@ -125,7 +154,7 @@ fn serve(mut settings: Settings) -> Result<(), String> {
             None => {
                 tell_systemd(NotifyState::Stopping);
                 node.stop().await;
-                Ok(())
+                Ok(None)
             }
             Some(reason) => {
                 error!(reason, "node ends");

@@ -13,6 +13,7 @@ use bytes::BufMut;
 use bytes::Bytes;
 use bytes::BytesMut;
 
+use crate::cluster::membership::Bond;
 use crate::cluster::membership::ClusterId;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
@@ -37,7 +38,7 @@ use crate::time::Timestamp;
 use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
-pub const PEER_VERSION: u16 = 10;
+pub const PEER_VERSION: u16 = 11;
 /// The longest frame, in bytes, its length field not counted.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
@@ -290,6 +291,8 @@ pub struct Hello {
     pub from: Record,
     /// Who dials, and where it listens.
     pub identity: Identity,
+    /// What binds it to the others.
+    pub bond: Bond,
     /// Whom it wants to reach and from where its stream goes on; none: it only asks who is there.
     pub link: Option<(NodeId, StreamStart)>,
 }
@@ -310,7 +313,7 @@ pub struct Welcome {
 }
 
 /// Why there can be no link.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error, Encode, Decode)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Encode, Decode)]
 pub enum LinkRefusal {
     /// The nodes belong to different clusters.
     #[error("the node there belongs to another cluster")]
@@ -330,6 +333,14 @@ pub enum LinkRefusal {
     /// The dialling node is no member any more.
     #[error("this node was removed from the cluster")]
     Removed,
+    /// The two were apart for longer than tombstones are kept: one of them has to begin anew.
+    #[error("this node and the one there were apart for too long")]
+    Apart {
+        /// Who refuses.
+        identity: Identity,
+        /// What binds it to the others, so that the dialling node can see which of them it is.
+        bond: Bond,
+    },
 }
 
 /// Something in the stream from one node to another.
@@ -526,6 +537,7 @@ mod tests {
                 cluster: ClusterId::of_name("c"),
                 from: record(),
                 identity: identity(),
+                bond: Bond::default(),
                 link: Some((NodeId::from_raw(9), StreamStart { epoch: 5, first: 1 })),
             }),
             Request::Forward {

@@ -116,11 +116,13 @@ pub enum Kind {
     Dropped,
     /// A member is taken out for good.
     Removed,
+    /// The node was apart from the others for too long, and has started without what it had.
+    Emptied,
 }
 
 impl Kind {
     /// All of them.
-    pub const ALL: [Kind; 17] = [
+    pub const ALL: [Kind; 18] = [
         Kind::Started,
         Kind::Joined,
         Kind::Suspected,
@@ -138,6 +140,7 @@ impl Kind {
         Kind::TakenBack,
         Kind::Dropped,
         Kind::Removed,
+        Kind::Emptied,
     ];
 
     /// Its name in events.
@@ -160,6 +163,7 @@ impl Kind {
             Kind::TakenBack => "taken-back",
             Kind::Dropped => "dropped",
             Kind::Removed => "removed",
+            Kind::Emptied => "emptied",
         }
     }
 }

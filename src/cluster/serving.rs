@@ -392,11 +392,13 @@ impl Serving {
         })
     }
 
-    /// Drops old tombstones and clears away some of what has expired, a bounded number of each.
-    pub fn sweep(&mut self, now: Timestamp) {
+    /// Drops old tombstones and clears away some of what has expired, a bounded number of each. Returns the
+    /// latest version of a delete whose tombstone went before its time.
+    pub fn sweep(&mut self, now: Timestamp) -> Version {
         self.store.sweep(now, STEP_VISITS_MAX);
         self.store.expire_some(now, STEP_VISITS_MAX);
         self.tenure.sweep(now);
+        self.store.forgotten()
     }
 
     /// The other nodes that would serve a partition if this one were gone, the first one first. All of them

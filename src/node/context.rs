@@ -13,9 +13,11 @@ use std::sync::atomic::Ordering;
 use ractor::ActorRef;
 use tokio::sync::watch;
 
+use crate::cluster::membership::Bond;
 use crate::cluster::membership::ClusterId;
 use crate::cluster::removal::Removals;
 use crate::cluster::view::View;
+use crate::node::anew::Anew;
 use crate::node::clients::Clients;
 use crate::node::clock::Clocks;
 use crate::node::clock::Pulse;
@@ -113,6 +115,8 @@ pub struct Counters {
     pub unreplicated: AtomicU64,
     /// When that was logged last, in microseconds of the node's clock.
     pub unreplicated_logged: AtomicU64,
+    /// The latest version of a delete whose tombstone went before its time.
+    pub forgotten: AtomicU64,
     /// Shards started again after a failure.
     pub shards_restarted: AtomicU64,
 }
@@ -121,6 +125,11 @@ impl Counters {
     /// Adds to a counter.
     pub fn add(counter: &AtomicU64, count: usize) {
         counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    /// A shard has dropped tombstones of deletes up to this version before their time.
+    pub fn forget(&self, version: Version) {
+        self.forgotten.fetch_max(version.as_raw(), Ordering::Relaxed);
     }
 }
 
@@ -173,6 +182,8 @@ pub struct Context {
     pub latest: AtomicU64,
     /// The pace of transfers from this node.
     pub pace: Pace,
+    /// What binds this node to the others.
+    pub bond: RwLock<Bond>,
     /// Nodes that are no members any more.
     pub removals: RwLock<Removals>,
     /// Why the node is to end, once it is.
@@ -190,6 +201,8 @@ pub enum Ending {
     ClockOff,
     /// The others have removed it: it has nobody to hand anything to.
     Removed,
+    /// It was apart from the others for too long: it has to start again, without what it has.
+    Away(Anew),
 }
 
 /// Why connections have to end. They know how many stalls of the process there were when they began:
@@ -206,6 +219,11 @@ pub struct HangUp {
 }
 
 impl Context {
+    /// What binds this node to the others.
+    pub fn bond(&self) -> Bond {
+        self.bond.read().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// Nodes that are no members any more.
     pub fn removals(&self) -> RwLockReadGuard<'_, Removals> {
         self.removals.read().unwrap_or_else(PoisonError::into_inner)

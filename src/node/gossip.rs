@@ -4,6 +4,8 @@
 //! It also beats the pulse of the process, and notices when the process has stood still.
 
 use std::sync::Arc;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use ractor::Actor;
@@ -20,15 +22,18 @@ use tracing::error;
 use tracing::info;
 use tracing::warn;
 
+use crate::cluster::membership::Bond;
 use crate::cluster::membership::DATAGRAM_BYTES_MAX;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::Membership;
 use crate::cluster::membership::MembershipStats;
 use crate::cluster::membership::Output;
 use crate::cluster::record::Record;
+use crate::node::anew::Anew;
 use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::context::Counters;
+use crate::node::context::Ending;
 use crate::node::link;
 use crate::node::net;
 use crate::node::net::UdpSocket;
@@ -36,6 +41,7 @@ use crate::node::placement;
 use crate::node::removal;
 use crate::node::replication_sender::hello;
 use crate::time::Moment;
+use crate::time::Version;
 
 /// The longest time between two beats of the pulse.
 const BEAT_MAX: Duration = Duration::from_millis(50);
@@ -53,6 +59,8 @@ pub enum Message {
     PeerGone(Identity),
     /// A suspect has answered by TCP.
     PeerAnswered(Identity),
+    /// A node that we have spoken with by TCP has this bond, and we were apart for long.
+    Met(Identity, Bond),
     /// What we say about ourselves has changed.
     Record(Box<Record>),
     /// Leave, and say when it is said.
@@ -80,6 +88,8 @@ pub struct Arguments {
 pub struct State {
     membership: Membership,
     socket: Arc<UdpSocket>,
+    /// As far as membership knows.
+    forgotten: u64,
     deadline: watch::Sender<Moment>,
     driver: JoinHandle<()>,
 }
@@ -133,7 +143,7 @@ impl Actor for Gossip {
         let (deadline, due) = watch::channel(now);
         let driver = tokio::spawn(drive(Arc::clone(context), Arc::clone(&socket), due, myself.clone()));
         context.gossip.lead_to(myself);
-        Ok(State { membership, socket, deadline, driver })
+        Ok(State { membership, socket, forgotten: 0, deadline, driver })
     }
 
     async fn handle(
@@ -152,7 +162,13 @@ impl Actor for Gossip {
                     debug!(%error, "gossip packet dropped");
                 }
             }
-            Message::Time => membership.handle_time(now, &mut out),
+            Message::Time => {
+                self.tell_forgotten(state, now);
+                state.membership.handle_time(now, &mut out);
+                *self.context.bond.write().unwrap_or_else(PoisonError::into_inner) =
+                    state.membership.bond(now);
+            }
+            Message::Met(identity, bond) => membership.meet(identity, &bond, now, &mut out),
             Message::Announce(identity) => membership.announce(identity, now, &mut out),
             Message::PeerGone(identity) => membership.peer_gone(identity, now, &mut out),
             Message::PeerAnswered(identity) => membership.peer_answered(identity),
@@ -188,6 +204,27 @@ impl Gossip {
         }
     }
 
+    /// Membership hears of tombstones that went before their time.
+    fn tell_forgotten(&self, state: &mut State, now: Moment) {
+        let forgotten = self.context.counters.forgotten.load(Ordering::Relaxed);
+        if forgotten > state.forgotten {
+            state.forgotten = forgotten;
+            let at = Version::from_raw(forgotten).time().as_millis();
+            let age_ms = self.context.clocks.wall().as_millis().saturating_sub(at);
+            state.membership.forgot(Duration::from_millis(age_ms), now);
+        }
+    }
+
+    /// This node was apart from the others for too long.
+    fn begin_anew(&self, away: Duration, to: Identity) {
+        let context = &self.context;
+        let count = context.settings.anew.map_or(0, |anew| anew.count) + 1;
+        let away_ms = u64::try_from(away.as_millis()).unwrap_or(u64::MAX);
+        if context.end(Ending::Away(Anew { count, away_ms, to: to.addr })) {
+            warn!(away_ms, %to, "apart from the others for longer than tombstones are kept, begins anew");
+        }
+    }
+
     fn set_record(&self, record: &Record, now: Moment, state: &mut State, out: &mut Vec<Output>) {
         let bytes = bincode::encode_to_vec(record, bincode::config::standard());
         let bytes = bytes.expect("encoding into memory cannot fail");
@@ -214,6 +251,12 @@ impl Gossip {
                     let heard = state.membership.heard_from(identity.node);
                     self.tell(placement::Message::Down { identity, heard });
                 }
+                Output::Yield { away, to } => self.begin_anew(away, to),
+                Output::KeptOut { away, identity } => warn!(
+                    member = %identity,
+                    away_ms = away.as_millis(),
+                    "member was apart for longer than tombstones are kept, has to begin anew"
+                ),
                 Output::Rejoined(identity) => self.tell(placement::Message::Rejoined(identity)),
                 Output::Stalled { for_ } => debug!(late_ms = for_.as_millis(), "gossip timers were late"),
                 Output::Alone => info!("no other member is left"),

@@ -80,7 +80,10 @@ impl PeerError {
             // Somebody else has taken its address.
             PeerError::Refused(LinkRefusal::OtherCluster | LinkRefusal::OtherNode) => true,
             PeerError::Refused(
-                LinkRefusal::OtherVersion { .. } | LinkRefusal::SameName | LinkRefusal::Removed,
+                LinkRefusal::OtherVersion { .. }
+                | LinkRefusal::SameName
+                | LinkRefusal::Removed
+                | LinkRefusal::Apart { .. },
             ) => false,
             PeerError::TimedOut(_)
             | PeerError::Frame(_)

@@ -18,6 +18,7 @@
 
 mod acks;
 mod admin;
+mod anew;
 mod at_once;
 mod attention;
 mod buffers;
@@ -91,6 +92,7 @@ use crate::cluster::record::Record;
 use crate::cluster::removal::Removal;
 use crate::cluster::report::Kind;
 use crate::node::admin::Admin;
+pub use crate::node::anew::Anew;
 use crate::node::clock::Clocks;
 use crate::node::clock::Pulse;
 use crate::node::config::Tuning;
@@ -224,6 +226,7 @@ impl Node {
             hang_up: watch::Sender::new(HangUp::default()),
             latest: Default::default(),
             pace: Pace::new(settings.transfer_bytes_per_second),
+            bond: Default::default(),
             removals: Default::default(),
             ending: Default::default(),
             addresses: OnceLock::from(Addresses { client, redirect, peer: peer_addr }),
@@ -238,6 +241,10 @@ impl Node {
             "node starts"
         );
         journal::note(&context, Kind::Started, None);
+        if let Some(Anew { away_ms, to, .. }) = context.settings.anew {
+            warn!(away_ms, %to, "was apart from the others for longer than tombstones are kept, starts empty");
+            journal::note(&context, Kind::Emptied, None);
+        }
         context.settings.notes.iter().for_each(|note| info!(note, "configuration"));
         let (failing, failed) = oneshot::channel();
         let arguments = supervisor::Arguments { placement, sockets, failing };

@@ -165,6 +165,16 @@ pub fn be_introduced(context: &Context, (records, departed): Introduction) {
     }
 }
 
+/// A process that stood still for long must not go on with what it was about to say when it stopped: it has
+/// to make a link anew, and so to show how long it was apart.
+async fn end_links(context: Arc<Context>, identity: Identity) {
+    tokio::time::sleep(context.settings.membership.away_max / 2).await;
+    let peer = context.peers.find(identity.node);
+    if let Some(peer) = peer.filter(|peer| peer.identity().is_none()) {
+        peer.end_links();
+    }
+}
+
 impl Actor for PlacementActor {
     type Msg = Message;
     type State = State;
@@ -228,6 +238,7 @@ impl Actor for PlacementActor {
                 };
                 journal::note(&self.context, kind, Some(member));
                 self.disconnect(identity);
+                tokio::spawn(end_links(Arc::clone(&self.context), identity));
                 placement.member_down(identity, now, &mut out);
             }
             Message::Rejoined(identity) => {

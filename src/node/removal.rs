@@ -1,4 +1,4 @@
-//! Tells other nodes of removals, and heeds being told of one.
+//! Tells other nodes of removals, and heeds being told of one, or of having been apart for too long.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +13,7 @@ use crate::cluster::peer::Response;
 use crate::cluster::removal::Removal;
 use crate::node::context::Context;
 use crate::node::context::Ending;
+use crate::node::gossip;
 use crate::node::link::LinkHandle;
 use crate::node::link::PeerError;
 
@@ -50,8 +51,12 @@ async fn say(link: Arc<LinkHandle>, removals: Vec<Removal>) -> bool {
     }
 }
 
-/// Ends this node if a link was refused because it is no member any more.
+/// Ends this node if a link was refused because it is no member any more. Membership hears of it if it was
+/// refused because the two were apart for too long.
 pub fn heed(context: &Context, error: &PeerError) {
+    if let PeerError::Refused(LinkRefusal::Apart { identity, bond }) = error {
+        context.gossip.cast(gossip::Message::Met(*identity, bond.clone()));
+    }
     if matches!(error, PeerError::Refused(LinkRefusal::Removed)) && context.end(Ending::Removed) {
         error!("this node was removed from the cluster and must not come back under its name");
     }

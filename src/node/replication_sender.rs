@@ -421,6 +421,7 @@ pub fn hello(context: &Context, link: Option<(NodeId, StreamStart)>) -> Hello {
         cluster: context.cluster,
         from: me.record.as_ref().clone(),
         identity: me.identity,
+        bond: context.bond(),
         link,
     }
 }

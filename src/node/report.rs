@@ -162,6 +162,7 @@ fn own_lines(context: &Context) -> Vec<String> {
         line("shards", context.shards.len()),
         line("shards_restarted", load(&counters.shards_restarted)),
         line("stalls", load(&counters.stalls)),
+        line("rejoined_empty", context.settings.anew.map_or(0, |anew| anew.count)),
     ]
 }
 

@@ -3,13 +3,12 @@
 
 mod ack;
 mod checks;
+mod log;
 mod original;
 
-use std::fmt;
 use std::net::IpAddr;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
@@ -20,11 +19,13 @@ use crate::cluster::membership::MembershipSettings;
 use crate::cluster::placement::PlacementSettings;
 use crate::cluster::ring::WEIGHT_ONE;
 use crate::command::Ack;
+use crate::node::anew::Anew;
 use crate::protocol::text::TextLimits;
 use crate::store::EvictionPolicy;
 
 pub use ack::AckMode;
 use checks::admin_port;
+use checks::away_max;
 pub use checks::default_admin_port;
 use checks::idle_timeout;
 pub use checks::memory_bytes_min;
@@ -37,6 +38,7 @@ use checks::short;
 use checks::store;
 use checks::transfer_bytes;
 use checks::within;
+pub use log::LogControl;
 
 /// The client port of a node that is told nothing else.
 pub const DEFAULT_PORT: u16 = 31_337;
@@ -147,6 +149,9 @@ pub struct RawSettings {
     /// How long a member is dead before it is forgotten, in ms [default: 600000]
     #[arg(long, env = "CACHEGOPHER_FORGET_AFTER_MS", value_name = "MS")]
     pub forget_after_ms: Option<u64>,
+    /// Who is apart from the others for longer comes back without what it had, in ms [default: 600000]
+    #[arg(long, env = "CACHEGOPHER_AWAY_MAX_MS", value_name = "MS")]
+    pub away_max_ms: Option<u64>,
     /// How long a command waits for a primary to be replaced, in ms [default: 2000]
     #[arg(long, env = "CACHEGOPHER_FAILOVER_WAIT_MAX_MS", value_name = "MS")]
     pub failover_wait_max_ms: Option<u64>,
@@ -218,34 +223,6 @@ pub enum LogFormat {
     Text,
     /// For machines: an object per line.
     Json,
-}
-
-/// Changes what is logged while the node runs.
-#[derive(Clone, Default)]
-pub struct LogControl(Option<Arc<ChangeLog>>);
-
-type ChangeLog = dyn Fn(&str) -> Result<(), String> + Send + Sync;
-
-impl LogControl {
-    /// A control that makes a filter, such as `info`, the one in force.
-    pub fn new(change: impl Fn(&str) -> Result<(), String> + Send + Sync + 'static) -> Self {
-        Self(Some(Arc::new(change)))
-    }
-
-    /// Makes a filter the one in force.
-    ///
-    /// # Errors
-    ///
-    /// Whoever started the node does not let it change what is logged.
-    pub fn set(&self, filter: &str) -> Result<(), String> {
-        self.0.as_ref().map_or_else(|| Err("the log cannot be changed".to_owned()), |change| change(filter))
-    }
-}
-
-impl fmt::Debug for LogControl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(if self.0.is_some() { "LogControl" } else { "no LogControl" })
-    }
 }
 
 /// A setting that cannot be used. The node does not start.
@@ -320,6 +297,8 @@ pub struct Settings {
     pub announce_ports: AnnouncePorts,
     /// What is to be said about a file of the original project.
     pub notes: Vec<String>,
+    /// Why the node starts empty, if it had to begin anew.
+    pub anew: Option<Anew>,
     /// Peer addresses to join through.
     pub join: Vec<String>,
     /// How long to try to join.
@@ -406,6 +385,7 @@ impl RawSettings {
             transfer_mb_per_s: self.transfer_mb_per_s.or(below.transfer_mb_per_s),
             rereplicate_after_ms: self.rereplicate_after_ms.or(below.rereplicate_after_ms),
             forget_after_ms: self.forget_after_ms.or(below.forget_after_ms),
+            away_max_ms: self.away_max_ms.or(below.away_max_ms),
             failover_wait_max_ms: self.failover_wait_max_ms.or(below.failover_wait_max_ms),
             waiting_max: self.waiting_max.or(below.waiting_max),
             max_connections: self.max_connections.or(below.max_connections),
@@ -450,6 +430,7 @@ impl RawSettings {
             Detection::Normal => MembershipSettings::default(),
             Detection::Cautious => MembershipSettings::cautious(),
         };
+        let membership = MembershipSettings { away_max: away_max(self.away_max_ms)?, ..membership };
         let entry_bytes_max = within("max-entry-bytes", self.max_entry_bytes.unwrap_or(65_536), 16, 1 << 20)?;
         Ok(Settings {
             name,
@@ -463,6 +444,7 @@ impl RawSettings {
             announce_host,
             announce_ports,
             notes: Vec::new(),
+            anew: None,
             join: self.join.unwrap_or_default().into_iter().map(seed).collect::<Result<_, _>>()?,
             join_wait_max: millis("join-wait-max-ms", self.join_wait_max_ms, 3_000)?,
             ack: self.ack.unwrap_or_default().into(),

@@ -183,6 +183,7 @@ impl Actor for ShardActor {
             entry_bytes_max: context.settings.text.entry_bytes_max,
             items_max: context.settings.store.items_max.map(|items| items.div_ceil(context.shards.len())),
             eviction: context.tuning.eviction(),
+            tombstone_age_max: context.settings.membership.tombstone_age_max(),
             ..ShardLimits::new(context.tuning.memory_bytes_max() / context.shards.len())
         };
         let store = Shard::new(limits, chance::number());
@@ -289,7 +290,7 @@ impl Actor for ShardActor {
                 serving.step(now, |node| has_room && context.peers.can_take_more(node), out);
                 context.pace.spend(out.iter().map(|(_, item)| item.bytes()).sum());
             }
-            Message::Sweep => serving.sweep(now),
+            Message::Sweep => self.context.counters.forget(serving.sweep(now)),
             Message::Spare(spare) => {
                 state.has_asked_for_spare = spare.is_none();
                 unneeded = spare.map(|mut spare| {

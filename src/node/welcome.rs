@@ -10,6 +10,7 @@ use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tracing::warn;
 
+use crate::cluster::membership::Meeting;
 use crate::cluster::peer;
 use crate::cluster::peer::Hello;
 use crate::cluster::peer::LinkRefusal;
@@ -24,6 +25,7 @@ use crate::node::link::FrameReader;
 use crate::node::link::HANDSHAKE_WAIT_MAX;
 use crate::node::link::PeerError;
 use crate::node::net::TcpStream;
+use crate::node::own_identity;
 use crate::node::placement;
 use crate::node::replication_receiver;
 use crate::node::replication_receiver::ReplicationReceiver;
@@ -62,12 +64,11 @@ pub async fn welcome(
     };
     if let Err(refusal) = check(&context, &hello) {
         warn!(peer = %hello.from.name, error = %refusal, "peer link refused");
-        writer.write_all(&peer::encode(&Response::Refused(refusal))).await?;
+        writer.write_all(&peer::encode(&Response::Refused(refusal.clone()))).await?;
         return Err(refusal.into());
     }
     let (records, departed) = placement::introduction(&context).await;
-    let view = context.current_view();
-    let identity = view.member(view.me()).expect("a node is a member of its own view").identity;
+    let identity = own_identity(&context);
     let Some((_, start)) = hello.link else {
         // Somebody looks for the cluster, or wants to know whether we live.
         let welcome = Welcome { identity, resume_from: 0, wall: context.clocks.wall(), records, departed };
@@ -120,6 +121,12 @@ fn check(context: &Context, hello: &Hello) -> Result<(), LinkRefusal> {
     }
     if context.removals().bars(hello.identity.node, hello.identity.generation) {
         return Err(LinkRefusal::Removed);
+    }
+    if hello.bond.meets(&context.bond(), context.settings.membership.away_max) != Meeting::Near {
+        // Perhaps it is this node that has to begin anew.
+        context.gossip.cast(gossip::Message::Met(hello.identity, hello.bond.clone()));
+        let identity = own_identity(context);
+        return Err(LinkRefusal::Apart { identity, bond: context.bond() });
     }
     if hello.identity.node == me || hello.from.node != hello.identity.node {
         return Err(LinkRefusal::SameName);

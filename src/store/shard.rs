@@ -65,6 +65,7 @@ pub struct Shard {
     item_count: usize,
     tombstone_count: usize,
     tombstone_bytes: usize,
+    forgotten: Version,
     hits: u64,
     misses: u64,
     evictions: u64,
@@ -86,6 +87,7 @@ impl Shard {
             item_count: 0,
             tombstone_count: 0,
             tombstone_bytes: 0,
+            forgotten: Version::ZERO,
             hits: 0,
             misses: 0,
             evictions: 0,
@@ -297,11 +299,16 @@ impl Shard {
                 .oldest()
                 .filter(|index| self.is_old(self.slab.record(*index).version(), now))
             {
-                Some(oldest) => self.drop_entry(oldest),
+                Some(oldest) => self.remove(oldest),
                 None => return steps,
             }
         }
         steps_max
+    }
+
+    /// The latest version of a delete whose tombstone went before its time, for want of memory.
+    pub fn forgotten(&self) -> Version {
+        self.forgotten
     }
 
     /// Whether a tombstone of that version need not be kept.

@@ -18,11 +18,15 @@ use foca::State;
 use foca::Timer;
 use rand::rngs::StdRng;
 
+use crate::cluster::membership::Bond;
+use crate::cluster::membership::Meeting;
 use crate::cluster::membership::MemberView;
 use crate::cluster::membership::MembershipSettings;
 use crate::cluster::membership::MembershipStats;
 use crate::cluster::membership::Output;
+use crate::cluster::membership::horizon::Horizon;
 use crate::cluster::membership::identity::ClusterId;
+use crate::cluster::membership::identity::Generation;
 use crate::cluster::membership::identity::Identity;
 use crate::cluster::membership::identity::NodeId;
 use crate::cluster::membership::packet::Kind;
@@ -92,6 +96,10 @@ pub struct Membership {
     /// Until when deaths may be taken back: see `forgive`.
     pub(super) cut_off_until: Moment,
     pub(super) member_count: usize,
+    pub(super) horizon: Horizon,
+    /// Those that were said to be kept out.
+    pub(super) kept_out: BTreeMap<NodeId, Generation>,
+    /// It has left, or it has to begin anew.
     pub(super) has_left: bool,
     pub(super) stats: MembershipStats,
 }
@@ -111,6 +119,8 @@ impl Membership {
         let mut schedule = Schedule::default();
         schedule.add(now + TEND_PERIOD, Task::Tend);
         schedule.add(now + RECORD_ROUND_MIN, Task::SendRecord);
+        let horizon = Horizon::new(identity, settings.away_max, now);
+        schedule.add(now + horizon.period(), Task::Stamp);
         Self {
             cluster,
             settings,
@@ -132,6 +142,8 @@ impl Membership {
             outbid: None,
             cut_off_until: Moment::default(),
             member_count: 0,
+            horizon,
+            kept_out: BTreeMap::new(),
             has_left: false,
             stats: MembershipStats::default(),
         }
@@ -151,8 +163,9 @@ impl Membership {
         self.stats.packets_in += 1;
         self.stats.bytes_in += bytes.len() as u64;
         let result = match open(self.cluster, bytes) {
-            Ok((Kind::Gossip, payload)) => self.take_gossip(payload, now, out),
-            Ok((Kind::Record, payload)) => self.take_record(payload, now, out),
+            Ok((Kind::Gossip, bond, payload)) => self.take_gossip(payload, &bond, now, out),
+            Ok((Kind::Record, bond, payload)) => self.take_record(payload, &bond, now, out),
+            Ok((Kind::Bond, _, payload)) => self.take_bond(payload, now, out),
             Err(error) => Err(error),
         };
         if let Err(error) = result {
@@ -172,6 +185,7 @@ impl Membership {
                 Task::Press(node) => self.press_on(node, now, out),
                 Task::Tend => self.tend(now, out),
                 Task::SendRecord => self.send_record_round(now, out),
+                Task::Stamp => self.stamp(now),
             }
         }
     }
@@ -280,14 +294,24 @@ impl Membership {
         &self.stats
     }
 
-    fn take_gossip(&mut self, payload: &[u8], now: Moment, out: &mut Vec<Output>) -> Result<(), PacketError> {
+    fn take_gossip(
+        &mut self,
+        payload: &[u8],
+        bond: &Bond,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) -> Result<(), PacketError> {
         let header: Header<Identity> =
             PostcardCodec.decode_header(payload).map_err(|_| PacketError::Malformed)?;
+        if !self.lets_in(header.src, bond, now, out) {
+            return Ok(());
+        }
         let is_healing = self.forgive(&header, now);
         let result = self.foca.handle_data(payload, &mut self.collected);
         let is_malformed = matches!(result, Err(Error::Decode(_) | Error::MalformedPacket));
         self.note_error(result);
         self.settle(now, out);
+        self.listen(&header, bond, now);
         self.heard = now;
         self.view.hear(header.src.node, now);
         self.note_voice(&header.src);
@@ -297,10 +321,16 @@ impl Membership {
         if is_malformed { Err(PacketError::Malformed) } else { Ok(()) }
     }
 
-    fn take_record(&mut self, payload: &[u8], now: Moment, out: &mut Vec<Output>) -> Result<(), PacketError> {
+    fn take_record(
+        &mut self,
+        payload: &[u8],
+        bond: &Bond,
+        now: Moment,
+        out: &mut Vec<Output>,
+    ) -> Result<(), PacketError> {
         let (header, _) = RecordHeader::open(payload).ok_or(PacketError::Malformed)?;
         // About us, it is an echo of a former life or from an impostor.
-        if header.node != self.identity.node {
+        if header.node != self.identity.node && self.horizon.judge(bond, now) == Meeting::Near {
             let result = self.foca.add_broadcast(payload).map(drop);
             self.note_error(result);
             self.settle(now, out);
@@ -340,8 +370,11 @@ impl Membership {
             // Later, too: an announcement that overtakes the gossip of (3) looks like that of a node
             // beyond a split, whose death may be taken back without its learning of it.
             Task::Accuse(_) | Task::Foca(Timer::PeriodicAnnounce(_)) => now + settings.suspicion,
-            Task::Foca(_) | Task::Press(_) | Task::Tend | Task::SendRecord => due.max(now),
+            Task::Foca(_) | Task::Press(_) | Task::Tend | Task::SendRecord | Task::Stamp => due.max(now),
         });
+        let members = u32::try_from(self.member_count + 1).unwrap_or(u32::MAX);
+        let recovery = settings.probe_period.saturating_mul(members) + settings.suspicion + TEND_PERIOD;
+        self.horizon.stand_still(lateness, recovery, now);
         self.suspicions.values_mut().for_each(|suspicion| suspicion.put_off(now + settings.suspicion));
         self.heard = now;
         self.stats.stalls += 1;
@@ -441,6 +474,8 @@ fn newcomer(output: &Output) -> Option<Identity> {
         | Output::Check(_)
         | Output::Record { .. }
         | Output::Rejoined(_)
+        | Output::Yield { .. }
+        | Output::KeptOut { .. }
         | Output::Stalled { .. }
         | Output::Alone
         | Output::Joined => None,

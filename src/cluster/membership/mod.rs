@@ -20,10 +20,15 @@
 //! 8. Nothing is learned from packets that are corrupt or another cluster's; foca's errors are
 //!    counted and end nothing.
 //! 9. A node that has left does not come back, whatever it receives.
+//! 10. Who was apart for longer than tombstones are kept does not come back with what it has: nothing
+//!     that it says is heard, and if its side is the one to yield, it begins anew. See [`bond`].
 
+mod bond;
 mod driver;
+mod horizon;
 mod identity;
 mod lives;
+mod meeting;
 mod packet;
 mod record;
 mod schedule;
@@ -32,6 +37,8 @@ mod settings;
 mod suspicion;
 mod view;
 
+#[cfg(test)]
+mod apart;
 #[cfg(test)]
 pub(in crate::cluster) mod simulation;
 #[cfg(test)]
@@ -43,6 +50,8 @@ use std::time::Duration;
 
 use crate::time::Moment;
 
+pub use bond::Bond;
+pub use bond::Meeting;
 pub use driver::Membership;
 pub use identity::ClusterId;
 pub use identity::Generation;
@@ -52,6 +61,7 @@ pub use packet::DATAGRAM_BYTES_MAX;
 pub use packet::PacketError;
 pub use record::RECORD_BYTES_MAX;
 pub use record::RecordTooLong;
+pub use settings::AWAY_MAX_MIN;
 pub use settings::MembershipSettings;
 pub use settings::SettingsError;
 
@@ -91,6 +101,21 @@ pub enum Output {
     },
     /// The others had declared us down: this is our new identity, already announced.
     Rejoined(Identity),
+    /// This node was apart from this member for longer than it may be, and its side is the one that
+    /// yields: whatever it has is to be dropped, and it joins anew. Nothing else has any effect.
+    Yield {
+        /// For how long, about.
+        away: Duration,
+        /// A member of the other side.
+        to: Identity,
+    },
+    /// This member was apart for so long that it does not come in with what it has. Said once.
+    KeptOut {
+        /// For how long, about.
+        away: Duration,
+        /// Who.
+        identity: Identity,
+    },
     /// This node was away for about this long.
     Stalled {
         /// How late the timers were.

@@ -24,6 +24,8 @@ pub(super) enum Task {
     Tend,
     /// Send our record to the next member.
     SendRecord,
+    /// Say that our group is together, if that is ours to say.
+    Stamp,
 }
 
 /// Tasks by due time.

@@ -65,7 +65,7 @@ impl Membership {
     }
 
     pub(super) fn send(&mut self, to: Identity, kind: Kind, payload: &[u8], out: &mut Vec<Output>) {
-        let bytes = seal(self.cluster, kind, payload);
+        let bytes = seal(self.cluster, kind, self.horizon.last(), payload);
         self.stats.packets_out += 1;
         self.stats.bytes_out += bytes.len() as u64;
         out.push(Output::Send { to: to.addr, bytes });

@@ -25,6 +25,10 @@ const ANNOUNCE_PERIOD: Duration = Duration::from_secs(5);
 const REMOVE_DOWN_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 /// Timers that fire later than this mean that this node, not the others, was away.
 const STALL_MAX: Duration = Duration::from_millis(100);
+/// Who was apart for longer comes back empty, unless a setting says otherwise.
+const AWAY_MAX: Duration = Duration::from_secs(600);
+/// The least that a setting can say.
+pub const AWAY_MAX_MIN: Duration = Duration::from_secs(2);
 /// Small clusters need more repetitions than SWIM's logarithm grants them.
 const TRANSMISSIONS_MIN: f64 = 8.0;
 
@@ -39,6 +43,8 @@ pub struct MembershipSettings {
     pub suspicion: Duration,
     /// How often news are passed on while there are any.
     pub gossip_period: Duration,
+    /// Who is apart from the others for longer comes back without what it had.
+    pub away_max: Duration,
 }
 
 /// A setting is out of its bound. The node does not start.
@@ -78,12 +84,13 @@ impl MembershipSettings {
             probe_rtt: Duration::from_millis(probe_rtt),
             suspicion: Duration::from_millis(suspicion),
             gossip_period: Duration::from_millis(gossip_period),
+            away_max: AWAY_MAX,
         }
     }
 
     /// Refuses settings with which detection does not work, naming the first that is wrong.
     pub fn check(&self) -> Result<(), SettingsError> {
-        let Self { probe_period, probe_rtt, suspicion, gossip_period } = *self;
+        let Self { probe_period, probe_rtt, suspicion, gossip_period, away_max } = *self;
         at_least("probe_rtt", probe_rtt, Duration::from_millis(1))?;
         // A direct answer and then an indirect one must fit into a period.
         at_least("probe_period", probe_period, probe_rtt.saturating_mul(2))?;
@@ -91,12 +98,20 @@ impl MembershipSettings {
         at_least("suspicion", suspicion, probe_period)?;
         at_most("suspicion", suspicion, Duration::from_secs(300))?;
         at_least("gossip_period", gossip_period, Duration::from_millis(5))?;
-        at_most("gossip_period", gossip_period, probe_period)
+        at_most("gossip_period", gossip_period, probe_period)?;
+        // A death must be known for a while before it can matter how long it is ago.
+        at_least("away_max", away_max, AWAY_MAX_MIN)
     }
 
     /// How late a timer may fire before this node blames itself instead of others.
     pub fn stall_threshold(&self) -> Duration {
         STALL_MAX.min(self.suspicion / 2)
+    }
+
+    /// How long tombstones are kept: longer than anybody may be apart, so that who comes back just in time
+    /// still gets them with what it pulls.
+    pub fn tombstone_age_max(&self) -> Duration {
+        self.away_max * 3 / 2
     }
 
     /// Foca's configuration for a cluster of this many nodes.

@@ -12,6 +12,7 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use crate::cluster::membership::Bond;
 use crate::cluster::membership::ClusterId;
 use crate::cluster::membership::Generation;
 use crate::cluster::membership::Identity;
@@ -587,8 +588,8 @@ fn any_bytes_are_refused_without_harm() {
         assert!(simulation.with(0, |m, now, out| m.handle_packet(&bytes, now, out)).is_err());
     }
     // A right envelope around nonsense.
-    for kind in [super::packet::Kind::Gossip, super::packet::Kind::Record] {
-        let bytes = super::packet::seal(ClusterId::of_name("ours"), kind, &[0xff; 40]);
+    for kind in [super::packet::Kind::Gossip, super::packet::Kind::Record, super::packet::Kind::Bond] {
+        let bytes = super::packet::seal(ClusterId::of_name("ours"), kind, &Bond::default(), &[0xff; 40]);
         let result = simulation.with(0, |m, now, out| m.handle_packet(&bytes, now, out));
         assert_eq!(result, Err(PacketError::Malformed));
     }
@@ -736,7 +737,7 @@ proptest! {
         two.announce(identity(1), start, &mut sent);
         let mut payload = arbitrary;
         if let (true, Some(Output::Send { bytes, .. })) = (is_correct, sent.last()) {
-            payload = super::packet::open(cluster, bytes).unwrap().1.to_vec();
+            payload = super::packet::open(cluster, bytes).unwrap().2.to_vec();
             for (at, change) in changes {
                 let at = at.index(payload.len());
                 payload[at] ^= change;
@@ -745,7 +746,7 @@ proptest! {
         let kind = if is_record { super::packet::Kind::Record } else { super::packet::Kind::Gossip };
         let mut out = Vec::new();
         // Only the absence of a panic is of interest, now and in the time that follows.
-        let _ = one.handle_packet(&super::packet::seal(cluster, kind, &payload), start, &mut out);
+        let _ = one.handle_packet(&super::packet::seal(cluster, kind, &Bond::default(), &payload), start, &mut out);
         one.handle_time(start + millis(1_000), &mut out);
     }
 }

@@ -66,6 +66,8 @@ fn node(page: &mut Exposition, context: &Context) {
     page.gauge("cachegopher_ready", "Whether the node has joined and has had all its copies.").is(is_ready);
     page.counter("cachegopher_stalls_total", "Times that the process stood still.")
         .is(load(&context.counters.stalls));
+    page.counter("cachegopher_rejoined_empty_total", "Times that the node was apart for too long.")
+        .is(settings.anew.map_or(0, |anew| anew.count));
     page.counter("cachegopher_shards_restarted_total", "Shards started again after a failure.")
         .is(load(&context.counters.shards_restarted));
     let cpu = process.user_time + process.system_time;

@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::time::Duration;
 
+use crate::cluster::membership::AWAY_MAX_MIN;
 use crate::cluster::record::NAME_BYTES_MAX;
 use crate::node::settings::ADMIN_PORT_FROM;
 use crate::node::settings::ADMIN_PORT_OFFSET;
@@ -13,6 +14,8 @@ use crate::node::settings::REDIRECT_PORT_OFFSET;
 use crate::node::settings::SettingsError;
 use crate::node::settings::StoreSettings;
 use crate::store::EvictionPolicy;
+
+const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
 
 pub(super) fn refuse(setting: &'static str, value: impl Display, bound: String) -> SettingsError {
     SettingsError::OutOfBound { setting, value: value.to_string(), bound }
@@ -35,8 +38,12 @@ pub(super) fn millis(
     value: Option<u64>,
     default: u64,
 ) -> Result<Duration, SettingsError> {
-    const DAY_MS: u64 = 24 * 60 * 60 * 1_000;
     within(setting, value.unwrap_or(default), 1, DAY_MS).map(Duration::from_millis)
+}
+
+pub(super) fn away_max(value: Option<u64>) -> Result<Duration, SettingsError> {
+    let min = u64::try_from(AWAY_MAX_MIN.as_millis()).unwrap_or(u64::MAX);
+    within("away-max-ms", value.unwrap_or(600_000), min, DAY_MS).map(Duration::from_millis)
 }
 
 pub(super) fn idle_timeout(secs: Option<u64>) -> Result<Option<Duration>, SettingsError> {

@@ -1,5 +1,6 @@
 //! Clearing away values past their deadline.
 
+use crate::store::Applied;
 use crate::store::Item;
 use crate::store::ItemContent;
 use crate::store::Partition;
@@ -27,7 +28,9 @@ impl Shard {
             let hash = self.tables.hash(&key);
             self.remove(index);
             // Without room for what is less than it was there is none for a tombstone.
-            let _ = self.place(tombstone, record_bytes, hash, None);
+            if self.place(tombstone, record_bytes, hash, None) == Applied::NoRoom {
+                self.forgotten = self.forgotten.max(tombstone.version);
+            }
         }
         self.drop_excess_tombstones();
     }

@@ -70,7 +70,9 @@ impl Shard {
             // it deletes may have moved.
             if let Some(former) = self.tables.find(&self.slab, item.partition, item.key, hash) {
                 self.remove(former);
-                let _ = self.place(item, record_bytes, hash, None);
+                if self.place(item, record_bytes, hash, None) == Applied::NoRoom {
+                    self.forgotten = self.forgotten.max(item.version);
+                }
             }
             return Applied::Newer;
         }
@@ -178,7 +180,11 @@ impl Shard {
 
     /// Drops an entry to make room. Values count as evicted.
     pub(super) fn drop_entry(&mut self, index: u32) {
-        self.evictions += u64::from(!self.slab.record(index).is_tombstone());
+        let record = self.slab.record(index);
+        match record.is_tombstone() {
+            true => self.forgotten = self.forgotten.max(record.version()),
+            false => self.evictions += 1,
+        }
         self.remove(index);
     }
 }
