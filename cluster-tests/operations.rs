@@ -234,6 +234,42 @@ fn what_a_replica_has_acknowledged_survives_the_kill_of_any_node() {
 }
 
 #[test]
+fn what_was_flushed_stays_so_when_a_primary_is_killed_as_soon_as_that_is_acknowledged() {
+    alone(async {
+        let mut cluster = Cluster::start_with(3, &["--ack", "replicated"]).await;
+        for round in 0..6 {
+            let victim = round % 3;
+            DATA.write(&mut cluster.nodes[0].connect().await).await;
+            cluster.settled().await;
+            // Through another node, then through the primary itself.
+            let asked = (victim + usize::from(round < 3)) % 3;
+            let before = cluster.nodes[asked].figure("writes_replicated").await;
+            let mut client = cluster.nodes[asked].connect().await;
+            let start = Instant::now();
+            assert_eq!(client.ask("FLUSH").await, "OK");
+            let answered = start.elapsed();
+            if asked == victim {
+                let stats = cluster.nodes[victim].stats().await.unwrap();
+                assert_eq!(stats["writes_replicated"], (before + 1).to_string());
+            }
+            cluster.nodes[victim].kill();
+            println!("replicated: a flush took {}", millis(answered));
+            for node in cluster.others(victim) {
+                node.comes_to("members_alive", 2).await;
+                let keys = node.connect().await.list("KEYS").await;
+                assert!(keys.is_empty(), "{} keys are back, {:?}", keys.len(), keys[0]);
+                assert_eq!(node.figure("writes_unreplicated").await, 0);
+            }
+            cluster.nodes[victim].ended().await;
+            cluster.nodes[victim].start_again();
+            cluster.settled().await;
+            assert!(cluster.nodes[victim].connect().await.list("KEYS").await.is_empty());
+        }
+        cluster.nodes[0].assert_alike().await;
+    });
+}
+
+#[test]
 fn writes_are_answered_and_counted_where_no_replica_can_be_reached() {
     alone(async {
         let cluster = Cluster::start(2).await;

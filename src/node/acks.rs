@@ -149,8 +149,7 @@ impl Acks {
 
     /// Waits until all writes are on a replica each. Counts those that are not.
     pub async fn reached(&mut self, context: &Context) {
-        // Longer than a silent death takes to be found out, and less than who forwards to this node waits.
-        let deadline = Instant::now() + context.settings.failover_wait_max * 3 / 4;
+        let deadline = Instant::now() + wait_max(context);
         let (mut replicated, mut unreplicated) = (0, 0);
         for mut part in self.take() {
             for line in std::mem::take(&mut part.lines) {
@@ -160,10 +159,21 @@ impl Acks {
                 }
             }
         }
-        Counters::add(&context.counters.replicated, replicated);
-        if unreplicated > 0 {
-            report(context, unreplicated);
-        }
+        count(context, replicated, unreplicated);
+    }
+}
+
+/// How long writes wait for a replica: longer than a silent death takes to be found out, and less than who
+/// forwards to this node waits.
+pub fn wait_max(context: &Context) -> Duration {
+    context.settings.failover_wait_max * 3 / 4
+}
+
+/// Counts writes that a replica has, and those that none has, which are logged.
+pub fn count(context: &Context, replicated: usize, unreplicated: usize) {
+    Counters::add(&context.counters.replicated, replicated);
+    if unreplicated > 0 {
+        report(context, unreplicated);
     }
 }
 

@@ -192,13 +192,19 @@ pub async fn wait(context: &Arc<Context>, scope: Scope, written: &mut Written, w
 }
 
 /// How many replicas every key has.
-fn replica_count(view: &View, scope: Scope) -> usize {
+pub fn replica_count(view: &View, scope: Scope) -> usize {
     let is_meant = |partition: &Partition| scope == Scope::Cluster || view.is_primary(*partition);
     let count = |partition| {
         let primary = view.primary(partition);
         view.complete_copies(partition).filter(|node| Some(*node) != primary).count()
     };
     Partition::all().filter(is_meant).map(count).min().unwrap_or_default()
+}
+
+/// Which replicas have what was written: returns when all have it that can have it by then. Partly: or a
+/// stream to one was dropped, or a primary could not be asked.
+pub async fn spread(context: &Arc<Context>, writes: &Writes, until: Instant) -> Spread {
+    copies_of(context, writes, usize::MAX, until).await.spread
 }
 
 /// Asks the primaries of the partitions that were written to.

@@ -68,7 +68,7 @@ impl Connection {
             }
             Command::Flush => {
                 self.acks.for_wait.add_all();
-                cluster_wide::flush(&context, access.scope).await.map(|()| Reply::Done)
+                cluster_wide::flush(&context, access.scope, self.acks.mode()).await.map(|()| Reply::Done)
             }
             Command::Cluster(asked) => Ok(cluster_query::answer(&context, asked).await),
             Command::Nodes => Ok(Reply::Lines(report::nodes(&context.current_view()))),
