@@ -102,6 +102,32 @@ impl Network {
         self.must(&format!("-n {} link set p{number} master {bridge}", self.hub()));
     }
 
+    /// From now on nothing that one node sends reaches another one: it goes to where nobody is.
+    pub fn deafen(&self, deaf: u8, sender: u8) {
+        let nobody = "lladdr 02:00:00:00:00:01 dev peers nud permanent";
+        self.must(&format!("-n {} neigh replace 10.77.0.{deaf} {nobody}", self.place(sender)));
+    }
+
+    /// What it sends reaches the other one again.
+    pub fn undeafen(&self, deaf: u8, sender: u8) {
+        self.must(&format!("-n {} neigh del 10.77.0.{deaf} dev peers", self.place(sender)));
+    }
+
+    /// What the others send to a node comes at this rate. False: this kernel cannot do that.
+    pub fn slow(&self, number: u8, rate: &str) -> bool {
+        self.tc(&format!("qdisc replace dev p{number} root tbf rate {rate} burst 16kb latency 400ms"))
+    }
+
+    /// As fast as before.
+    pub fn hurry(&self, number: u8) {
+        assert!(self.tc(&format!("qdisc del dev p{number} root")));
+    }
+
+    fn tc(&self, words: &str) -> bool {
+        let output = Command::new("tc").args(["-n", &self.hub()]).args(words.split(' ')).output();
+        output.is_ok_and(|output| output.status.success())
+    }
+
     fn build(&self) -> Result<(), String> {
         let hub = &self.hub();
         ip(&format!("netns add {hub}"))?;
