@@ -23,7 +23,7 @@ Usage: scripts/bench.sh [ROUNDS]   (default 7; an odd number)
 Settings of the environment:
   BENCH_SECONDS     how long each measurement takes (default 3)
   BENCH_KEYS        keys of 16 bytes that are there (default 1000000)
-  BENCH_CASES       what is measured, of: pipeline large text forwarded replicated idle many
+  BENCH_CASES       what is measured, of: pipeline large text forwarded replicated idle many keys
                     (default: all)
 HELP
 }
@@ -35,7 +35,7 @@ rounds=${1:-7}
 check_number "the number of rounds" "$rounds" 1 999
 seconds=${BENCH_SECONDS:-3}
 keys=${BENCH_KEYS:-1000000}
-cases=" ${BENCH_CASES:-pipeline large text forwarded replicated idle many} "
+cases=" ${BENCH_CASES:-pipeline large text forwarded replicated idle many keys} "
 server_core=0 load_core=1
 out=${CACHEGOPHER_RUN:-$root/.run}/bench
 first_port=47100
@@ -240,6 +240,26 @@ replicated() {
     stop_all
 }
 
+# A node that has few keys and one that has very many.
+many_keys() {
+    local round pipeline
+    say "10,000 and 10 million keys: filling ..."
+    start_gopher few
+    start_gopher lots
+    fill few --keys 10000
+    fill lots --keys 10000000
+    for ((round = 1; round <= rounds; round++)); do
+        for pipeline in 1 16; do
+            measure "10 k or 10 M keys, pipeline $pipeline" few "${process[few]}" \
+                --keys 10000 --pipeline "$pipeline"
+            measure "10 k or 10 M keys, pipeline $pipeline" lots "${process[lots]}" \
+                --keys 10000000 --pipeline "$pipeline"
+        done
+        say "  round $round of $rounds"
+    done
+    stop_all
+}
+
 # Until who joins has what it is to have.
 settle() {
     sleep 3
@@ -262,6 +282,7 @@ versions() {
 ! wants large || against_others 1024 1
 ! wants forwarded || forwarded
 ! wants replicated || replicated
+! wants keys || many_keys
 
 {
     machine
