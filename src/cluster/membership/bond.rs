@@ -75,7 +75,8 @@ impl Bond {
     /// Adds a stamp, unless it is old.
     pub fn add(&mut self, stamp: Stamp) {
         if let Some(known) = self.stamps.iter_mut().find(|known| known.leader == stamp.leader) {
-            if known.at >= stamp.at {
+            // Of one time the larger group, so that it does not matter which one was heard first.
+            if (known.at, known.size) >= (stamp.at, stamp.size) {
                 return;
             }
             *known = stamp;
