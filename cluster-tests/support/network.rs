@@ -83,6 +83,26 @@ impl Network {
         }
     }
 
+    /// Of the packets that a node sends and is sent by others, so many of a hundred are lost. Says why if this machine
+    /// cannot do that.
+    pub fn lose_some(&self, number: u8, percent: u8) -> Result<(), String> {
+        let hub = self.hub();
+        tc(&hub, &["qdisc", "add", "dev", &format!("p{number}"), "clsact"])?;
+        // Needs no `netem`: a random number, its remainder by a hundred; if that is below, drop (2), else go on (-1).
+        let program = format!("5,32 0 0 4294963256,148 0 0 100,53 1 0 {percent},6 0 0 2,6 0 0 4294967295");
+        for direction in ["ingress", "egress"] {
+            let port = format!("p{number}");
+            let filter = ["filter", "add", "dev", &port, direction, "bpf", "da", "bytecode", &program];
+            tc(&hub, &filter)?;
+        }
+        Ok(())
+    }
+
+    /// All of them arrive again.
+    pub fn lose_none(&self, number: u8) {
+        tc(&self.hub(), &["qdisc", "del", "dev", &format!("p{number}"), "clsact"]).unwrap();
+    }
+
     /// Takes a node's link to the others down.
     pub fn cut(&self, number: u8) {
         self.must(&format!("-n {} link set p{number} down", self.hub()));
@@ -180,6 +200,16 @@ impl Drop for Network {
 fn ip(words: &str) -> Result<(), String> {
     let failed = |error: &dyn std::fmt::Display| format!("ip {words}: {error}");
     let output = Command::new("ip").args(words.split(' ')).output().map_err(|error| failed(&error))?;
+    match output.status.success() {
+        true => Ok(()),
+        false => Err(failed(&String::from_utf8_lossy(&output.stderr).trim())),
+    }
+}
+
+fn tc(namespace: &str, words: &[&str]) -> Result<(), String> {
+    let failed = |error: &dyn std::fmt::Display| format!("tc {}: {error}", words.join(" "));
+    let output = Command::new("tc").args(["-n", namespace]).args(words).output();
+    let output = output.map_err(|error| failed(&error))?;
     match output.status.success() {
         true => Ok(()),
         false => Err(failed(&String::from_utf8_lossy(&output.stderr).trim())),
