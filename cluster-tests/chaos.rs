@@ -162,6 +162,9 @@ fn every_fault_heals_and_no_promise_is_broken() {
 
 impl Chaos {
     async fn happen(&mut self, kind: Kind) {
+        // Or each fault would be compared over all that those before it have left.
+        let mut client = self.cluster.nodes[0].connect().await;
+        assert_eq!(client.ask("FLUSH".to_owned()).await, "OK");
         let victim = self.rng.random_range(0..usize::from(NODES));
         match kind {
             Kind::Kill => self.kill(victim).await,

@@ -133,19 +133,16 @@ impl Network {
         self.must(&format!("-n {} neigh del 10.77.0.{deaf} dev peers", self.place(sender)));
     }
 
-    /// What the others send to a node comes at this rate. False: this kernel cannot do that.
-    pub fn slow(&self, number: u8, rate: &str) -> bool {
-        self.tc(&format!("qdisc replace dev p{number} root tbf rate {rate} burst 16kb latency 400ms"))
+    /// What the others send to a node comes at this rate. Says why if this machine cannot do that.
+    pub fn slow(&self, number: u8, rate: &str) -> Result<(), String> {
+        let port = format!("p{number}");
+        let shape = ["root", "tbf", "rate", rate, "burst", "16kb", "latency", "400ms"];
+        tc(&self.hub(), &[&["qdisc", "replace", "dev", &port], &shape[..]].concat())
     }
 
     /// As fast as before.
     pub fn hurry(&self, number: u8) {
-        assert!(self.tc(&format!("qdisc del dev p{number} root")));
-    }
-
-    fn tc(&self, words: &str) -> bool {
-        let output = Command::new("tc").args(["-n", &self.hub()]).args(words.split(' ')).output();
-        output.is_ok_and(|output| output.status.success())
+        tc(&self.hub(), &["qdisc", "del", "dev", &format!("p{number}"), "root"]).unwrap();
     }
 
     fn build(&self) -> Result<(), String> {
