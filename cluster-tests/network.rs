@@ -296,11 +296,10 @@ fn the_smaller_side_of_a_split_that_outlasts_tombstones_comes_back_empty() {
         (4..=5).for_each(|number| network.plug(number, Side::Left));
         for node in smaller {
             eventually(LONG, async || match node.stats().await {
-                Some(stats) if stats["rejoined_empty"] == "1" => Ok(()),
+                Some(stats) if stats["rejoined_empty"] != "0" => Ok(()),
                 stats => Err(format!("{} goes on with what it has: {stats:?}", node.plan.name)),
             })
             .await;
-            assert_eq!(node.figure("process_id").await, u64::from(node.id()), "the same process");
         }
         println!("long split: both begun anew {} after healing", millis(healed.elapsed()));
         let load = load.stop().await;
@@ -313,7 +312,14 @@ fn the_smaller_side_of_a_split_that_outlasts_tombstones_comes_back_empty() {
             let broken = broken(&load.promises, &mut node.connect().await).await;
             assert!(broken.is_empty(), "{} promises broken: {:?}", broken.len(), broken[0]);
         }
-        assert_eq!(cluster.sum("rejoined_empty").await, 2, "who was with the larger side stays");
+        // Who begins anew and meets one of its own side, which is about to, does so twice.
+        for node in smaller {
+            assert!(node.figure("rejoined_empty").await >= 1, "{} goes on with what it had", node.plan.name);
+            assert_eq!(node.figure("process_id").await, u64::from(node.id()), "the same process");
+        }
+        for node in larger {
+            assert_eq!(node.figure("rejoined_empty").await, 0, "who was with the larger side stays");
+        }
         larger[0].assert_alike().await;
     });
 }
