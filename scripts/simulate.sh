@@ -14,7 +14,7 @@ usage() {
 Usage: scripts/simulate.sh [<command>]
 
   (none)              the fixed seeds, and that a seed gives the same trace twice
-  check SECONDS       the same, and fresh seeds for what is left of so long: what the test command does
+  check SECONDS       the same, and then fresh seeds for so long: what the test command does
   for SECONDS         fresh seeds for so long; one that fails is printed with the command that replays it
   seeds FIRST COUNT   these seeds
   seed SEED [log]     one seed, with the log of its nodes and all that happened

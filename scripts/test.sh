@@ -37,7 +37,7 @@ main() {
     step "cargo test" env CACHEGOPHER_BIN="$release/cachegopher" cargo test --locked --no-fail-fast
     step "clients" env CACHEGOPHER_BIN="$release/cachegopher" "$here/clients-test.sh"
     step "fuzz" fuzz
-    # The fixed seeds, that a seed gives the same trace twice, and fresh seeds for what is left of so long.
+    # The fixed seeds, that a seed gives the same trace twice, and then fresh seeds for so long.
     step "simulation" "$here/simulate.sh" check "${SIMULATE_SECONDS:-0}"
     step "cluster.sh" env CACHEGOPHER_BIN="$release/cachegopher" "$here/cluster-test.sh"
     summary

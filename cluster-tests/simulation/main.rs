@@ -7,28 +7,28 @@
 //!
 //! ```text
 //! simulation                       that a seed gives the same trace twice, and the fixed seeds
-//! simulation check SECONDS         the same, and then fresh seeds for what is left of so long
+//! simulation check SECONDS         the same, and then fresh seeds for so long
 //! simulation for SECONDS           fresh seeds for so long
 //! simulation seeds FIRST COUNT     these
 //! simulation seed SEED [log]       one, with its log
 //! simulation bugs [COUNT]          how many seeds it takes to find each planted bug, COUNT at most
 //! ```
 //!
-//! A seed that finds each planted bug (`bugs`); those in brackets found it before copies completed each
-//! other in more cases, and have not been measured since:
+//! The first seed that finds each planted bug (`bugs`); the one in brackets found it when the network was
+//! never as slow as it is now for one half of the seeds, and does not any more; nor do those up to 15:
 //!
 //! | bug | seed |
 //! |---|---|
 //! | `DropTombstones` | 1 |
 //! | `SkipHandOver` | 1 |
-//! | `AcceptOldGeneration` | 1 |
+//! | `AcceptOldGeneration` | 2 |
 //! | `ApplyOlderVersion` | 1 |
-//! | `IgnoreGap` | 4 |
-//! | `AcknowledgeBeforeApplying` | 55 |
-//! | `KeepFlushHere` | (1) |
-//! | `ForgetWatermark` | (54) |
-//! | `ForgetBereaved` | (54) |
-//! | `CountUnsynced` | (107) |
+//! | `IgnoreGap` | 3 |
+//! | `AcknowledgeBeforeApplying` | (55) |
+//! | `KeepFlushHere` | 2 |
+//! | `ForgetWatermark` | 407 |
+//! | `ForgetBereaved` | 55 |
+//! | `CountUnsynced` | 443 |
 //!
 //! Every seed runs in a process of its own: tokio ends the tasks of a node that crashes in an order
 //! that follows from how many tasks the process has ever had, those of other simulations included.
@@ -80,8 +80,7 @@ fn main() -> ExitCode {
     let is_fine = match words[..] {
         [] => is_the_same_twice() & run_all(FIXED),
         ["check", seconds] => {
-            let end = Instant::now() + Duration::from_secs(number(seconds));
-            is_the_same_twice() & run_all(FIXED) & run_for(end.saturating_duration_since(Instant::now()))
+            is_the_same_twice() & run_all(FIXED) & run_for(Duration::from_secs(number(seconds)))
         }
         ["for", seconds] => run_for(Duration::from_secs(number(seconds))),
         ["seeds", first, count] => run_all(number(first)..number(first) + number(count)),
