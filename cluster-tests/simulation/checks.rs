@@ -233,9 +233,9 @@ pub fn read(cluster: &Cluster) -> Result<(), String> {
         let primary = any_view(cluster).and_then(|view| view.primary(partition));
         let copy =
             primary.and_then(|node| model.copies.get(&node)?.get(&partition)).cloned().unwrap_or_default();
-        let wanted = copy.keys.get(key).and_then(|version| model.value_at(key, *version));
-        if *value != wanted {
-            return Err(format!("{key:?} is read at n{node} as {value:?}, but should be {wanted:?}"));
+        let version = copy.keys.get(key).copied();
+        if !model.is_value_at(key, version, value.as_ref()) {
+            return Err(format!("{key:?} is read at n{node} as {value:?}, but should be as of {version:?}"));
         }
     }
     Ok(())

@@ -243,13 +243,16 @@ impl Model {
         value.max(flush).copied().unwrap_or_default()
     }
 
-    /// The value that belongs to a version of a key; none: it is deleted, or was flushed. Both sides of a
-    /// split may have given the same version: then the greater content counts.
-    pub fn value_at(&self, key: &Bytes, version: Version) -> Option<Bytes> {
-        let of_version = self.made.get(key)?.iter().filter(|made| made.change.version == version);
-        match of_version.map(|made| &made.change.content).max()? {
-            Content::Value { bytes, .. } => Some(bytes.clone()),
-            Content::Deleted => None,
-        }
+    /// Whether this is the value that belongs to a version of a key; none: it is deleted, or was flushed. Both
+    /// sides of a split may have given the same version, and which of the contents a copy has is not told.
+    pub fn is_value_at(&self, key: &Bytes, version: Option<Version>, value: Option<&Bytes>) -> bool {
+        let made = self.made.get(key).map(Vec::as_slice).unwrap_or_default();
+        let mut of_version = made.iter().filter(|made| Some(made.change.version) == version).peekable();
+        let is_flushed = of_version.peek().is_none();
+        is_flushed && value.is_none()
+            || of_version.any(|made| match &made.change.content {
+                Content::Value { bytes, .. } => value == Some(bytes),
+                Content::Deleted => value.is_none(),
+            })
     }
 }
