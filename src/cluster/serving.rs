@@ -228,8 +228,9 @@ impl Serving {
         &self.store
     }
 
-    /// Applies an item of another node's stream. A primary passes on what it did not know: it was
-    /// written where this node could not be seen, or came to a copy whose source has died.
+    /// Applies an item of another node's stream. A primary passes on what it did not know: it was written where
+    /// this node could not be seen, or came to a copy whose source has died. Another holder tells the primary
+    /// what it did not know, unless that comes from there: where it comes from, the primary may never see.
     pub fn apply(&mut self, item: &StreamItem, from: NodeId, now: Timestamp, out: &mut Outgoing) {
         #[cfg(feature = "sim")]
         if self.is_misled_by(item, now) {
@@ -252,11 +253,15 @@ impl Serving {
             // About the node, not about a shard.
             StreamItem::PullDone { .. } | StreamItem::HandOver(_) => None,
         };
-        if let Some(partition) = news_of.filter(|partition| self.primary.contains(*partition)) {
+        let Some(partition) = news_of else { return };
+        if self.primary.contains(partition) {
             let mut news = Outgoing::new();
             self.stream(partition, item, &mut news);
             out.extend(news.into_iter().filter(|(to, _)| *to != from));
+            return;
         }
+        let primary = self.view.primary(partition).filter(|node| *node != from && *node != self.view.me());
+        out.extend(primary.filter(|_| self.view.has_copy(partition)).map(|node| (node, item.clone())));
     }
 
     /// The partition of a change, if it was news.
@@ -636,7 +641,7 @@ mod tests {
     }
 
     #[test]
-    fn a_primary_passes_on_what_it_did_not_know_but_not_to_whom_it_came_from() {
+    fn what_was_not_known_passes_from_a_primary_to_all_and_from_others_to_it_but_not_back() {
         let full = PartitionSet::full();
         let view = view(&[("a", &full), ("b", &full), ("c", &full)]);
         let served = view.primaries_of(node("a"));
@@ -655,8 +660,19 @@ mod tests {
         out.clear();
         serving.apply(&item(&key), node("c"), NOW, &mut out);
         assert_eq!(out, [], "it is known");
-        serving.apply(&item(&other), node("b"), NOW, &mut out);
+        let (primary, third) = match serving.view.primary(Partition::of(&other)) == Some(node("b")) {
+            true => (node("b"), node("c")),
+            false => (node("c"), node("b")),
+        };
+        serving.apply(&item(&other), primary, NOW, &mut out);
         assert_eq!(out, [], "its primary has told the others");
+        let unknown = keys.find(|key| serving.view.primary(Partition::of(key)) == Some(primary)).unwrap();
+        serving.apply(&item(&unknown), third, NOW, &mut out);
+        match serving.view.has_copy(Partition::of(&unknown)) {
+            true => assert_eq!(out, [(primary, item(&unknown))], "which it may have no other way to learn"),
+            false => assert_eq!(out, []),
+        }
+        out.clear();
         let flush = StreamItem::Flushed { partition: Partition::of(&key), version: Version::first_of(NOW) };
         serving.apply(&flush, node("b"), NOW, &mut out);
         assert_eq!(out, [(node("c"), flush)]);
