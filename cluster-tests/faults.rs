@@ -1,7 +1,8 @@
 //! Faults of the network that hit some nodes and not others, or come and go: one way only, between two of
 //! three, again and again, or a line that is too slow.
 //!
-//! Whatever it is, no acknowledged write is lost, and when it has passed all copies are alike. (Lost packets: see
+//! Whatever it is, no acknowledged write is lost, and when it has passed all copies are alike. While two nodes do
+//! not reach each other, clients of one wait for what the other serves: no third node relays. (Lost packets: see
 //! `packet_loss`. Doubled and disordered ones need a kernel with `netem`: the simulation has them.)
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
