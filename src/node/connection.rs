@@ -119,23 +119,16 @@ impl Connection {
     pub async fn run(mut self) -> io::Result<()> {
         self.socket.set_nodelay(true)?;
         let mut hang_up = self.context.hang_up.subscribe();
-        let (mut news, mut signs) = (hang_up.clone(), hang_up.clone());
-        // It may be stopping already, or have hung up.
+        let mut news = hang_up.clone();
+        // It may be stopping already.
         news.mark_changed();
-        signs.mark_changed();
         let stalls = self.context.stalls_before().await;
-        let mut hung_up = pin!(hung_up(&mut hang_up, stalls));
+        // Whatever else this task has done: a hang-up must not be missed for want of its turn.
+        let mut hung_up = pin!(tokio::task::unconstrained(hung_up(&mut hang_up, stalls)));
         let mut serving = pin!(self.serve(&mut news));
-        poll_fn(|task| {
-            // Having been looked at it wakes this task when there is news: until then it need not be asked
-            // again each time that the client has sent something.
-            if signs.has_changed().unwrap_or(true) {
-                signs.mark_unchanged();
-                if hung_up.as_mut().poll(task).is_ready() {
-                    return Poll::Ready(Ok(()));
-                }
-            }
-            serving.as_mut().poll(task)
+        poll_fn(|task| match hung_up.as_mut().poll(task) {
+            Poll::Ready(()) => Poll::Ready(Ok(())),
+            Poll::Pending => serving.as_mut().poll(task),
         })
         .await
     }
