@@ -13,6 +13,20 @@
 //! | `CHAOS_COPIES`, `CHAOS_ACK` | of every key, and when writes are acknowledged | chosen |
 //! | `CHAOS_SPLIT_MS`, `CHAOS_STALL_MS` | how long splits (at least, and up to three times that) and stalls last | 2,000 and 1,500 |
 //! | `CHAOS_KEPT` | a file with a line for each fault that is behind us: it goes on after them | none |
+//!
+//! Measured, `full 2 replicated 41` (340 faults) and the first 300 of `full 3 async 42`, beside each other and, for the
+//! first 433, beside builds at a load of 15 to 25, with all keys of the faults before left in the cluster:
+//!
+//! | fault | times | acknowledged writes | lost | deletes | back | errors at clients | slowest answer |
+//! |---|---|---|---|---|---|---|---|
+//! | kill | 376 | 847,739 | 0 | 75,200 | 0 | 0 | 118 ms |
+//! | stall of 5 s | 95 | 1,233,825 | 0 | 19,000 | 0 | 0 | 1,046 ms |
+//! | split of 10 to 30 s | 92 | 3,721,821 | 0 | 16,526 | 0 | 0 | 7,438 ms |
+//! | rolling restart | 39 | 46,664 | 0 | 0 | 0 | 0 | 196 ms |
+//! | join and leave | 38 | 75,664 | 0 | 7,600 | 0 | 0 | 1,548 ms |
+//!
+//! How soon all copies were alike: of the 207 faults on an idle machine, each of an empty cluster, all within 4.4 s;
+//! of the 433 before, 97 later than 5 s, the latest after 27 s, when two million keys were compared under that load.
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
