@@ -19,7 +19,7 @@ use support::cluster::Cluster;
 use support::figures::millis;
 use support::load::Load;
 use support::load::addresses;
-use support::load::broken;
+use support::load::assert_kept;
 use support::network::Network;
 
 /// How long a fault lasts is what is tried, not a condition.
@@ -49,11 +49,7 @@ async fn nothing_is_lost(cluster: &Cluster, tag: &str, fault: impl AsyncFnOnce()
         millis(seen.slowest),
         millis(healed.elapsed()),
     );
-    for node in &cluster.nodes {
-        let broken = broken(&seen.promises, &mut node.connect().await).await;
-        let (count, name) = (broken.len(), &node.plan.name);
-        assert!(broken.is_empty(), "{count} promises broken on {name}: {:?}", broken[0]);
-    }
+    assert_kept(&cluster.nodes, &seen.promises).await;
     assert!(seen.errors.is_empty(), "{:?}", seen.errors);
 }
 

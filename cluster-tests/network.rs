@@ -21,6 +21,7 @@ use support::figures::millis;
 use support::load::Data;
 use support::load::Load;
 use support::load::addresses;
+use support::load::assert_kept;
 use support::load::broken;
 use support::network::Network;
 use support::network::Side;
@@ -243,6 +244,18 @@ async fn five_apart_at_most(network: &Network, away_max_ms: &str) -> Cluster {
     Cluster::of(name, plans).await
 }
 
+/// Every key has a value, and then the last two nodes are cut off, and all know it. Returns since when they are.
+async fn cut_two_off(network: &Network, cluster: &Cluster, keys: &[String]) -> Instant {
+    must(&mut cluster.nodes[0].connect().await, keys.iter().map(|key| format!("SET {key} before"))).await;
+    cluster.at_rest().await;
+    let cut = Instant::now();
+    (4..=5).for_each(|number| network.plug(number, Side::Right));
+    for (index, node) in cluster.nodes.iter().enumerate() {
+        node.comes_to("members_alive", if index < 3 { 3 } else { 2 }).await;
+    }
+    cut
+}
+
 async fn must(client: &mut Client, commands: impl Iterator<Item = String>) {
     let replies = client.ask_all(commands).await;
     let failed: Vec<&String> = replies.iter().filter(|reply| *reply != "OK").collect();
@@ -270,16 +283,7 @@ fn the_smaller_side_of_a_split_that_outlasts_tombstones_comes_back_empty() {
         let cluster = five_apart_at_most(&network, AWAY_MAX_MS).await;
         let (larger, smaller) = cluster.nodes.split_at(3);
         let keys = key_per_partition();
-        must(&mut larger[0].connect().await, keys.iter().map(|key| format!("SET {key} before"))).await;
-        cluster.at_rest().await;
-
-        let cut = Instant::now();
-        (4..=5).for_each(|number| network.plug(number, Side::Right));
-        for (side, count) in [(larger, 3), (smaller, 2)] {
-            for node in side {
-                node.comes_to("members_alive", count).await;
-            }
-        }
+        let cut = cut_two_off(&network, &cluster, &keys).await;
         let load = Load::start("apart", &addresses(larger), 1, PAUSE);
         let every_third = |third: usize| keys.iter().skip(third).step_by(3);
         let mut client = larger[0].connect().await;
@@ -308,10 +312,7 @@ fn the_smaller_side_of_a_split_that_outlasts_tombstones_comes_back_empty() {
         println!("long split: settled {} after healing", millis(healed.elapsed()));
         assert_everywhere(&cluster, &keys, |number| ["ERROR: Key not found", "larger", "before"][number % 3])
             .await;
-        for node in &cluster.nodes {
-            let broken = broken(&load.promises, &mut node.connect().await).await;
-            assert!(broken.is_empty(), "{} promises broken: {:?}", broken.len(), broken[0]);
-        }
+        assert_kept(&cluster.nodes, &load.promises).await;
         // Who begins anew and meets one of its own side, which is about to, does so twice.
         for node in smaller {
             assert!(node.figure("rejoined_empty").await >= 1, "{} goes on with what it had", node.plan.name);
@@ -331,16 +332,7 @@ fn a_split_that_tombstones_outlast_empties_nobody() {
         let cluster = five_apart_at_most(&network, AWAY_MAX_LONG_MS).await;
         let (larger, smaller) = cluster.nodes.split_at(3);
         let keys = key_per_partition();
-        must(&mut larger[0].connect().await, keys.iter().map(|key| format!("SET {key} before"))).await;
-        cluster.at_rest().await;
-
-        let cut = Instant::now();
-        (4..=5).for_each(|number| network.plug(number, Side::Right));
-        for (side, count) in [(larger, 3), (smaller, 2)] {
-            for node in side {
-                node.comes_to("members_alive", count).await;
-            }
-        }
+        let cut = cut_two_off(&network, &cluster, &keys).await;
         let load = Load::start("shortly", &addresses(&cluster.nodes), 1, PAUSE);
         let every_third = |third: usize| keys.iter().skip(third).step_by(3);
         must(&mut larger[0].connect().await, every_third(0).map(|key| format!("DELETE {key}"))).await;
@@ -356,10 +348,7 @@ fn a_split_that_tombstones_outlast_empties_nobody() {
             ["ERROR: Key not found", "before", "smaller"][number % 3]
         })
         .await;
-        for node in &cluster.nodes {
-            let broken = broken(&load.promises, &mut node.connect().await).await;
-            assert!(broken.is_empty(), "{} promises broken: {:?}", broken.len(), broken[0]);
-        }
+        assert_kept(&cluster.nodes, &load.promises).await;
         assert_eq!(cluster.sum("rejoined_empty").await, 0);
     });
 }

@@ -30,6 +30,7 @@ use support::figures::millis;
 use support::load::Data;
 use support::load::Load;
 use support::load::addresses;
+use support::load::assert_kept;
 use support::load::broken;
 use support::node::Node;
 use support::node::Plan;
@@ -206,11 +207,7 @@ async fn kill_each(copies: &str) -> usize {
         let seen = load.stop().await;
         cluster.nodes[victim].ended().await;
         assert!(seen.errors.is_empty(), "{:?}", seen.errors);
-        for node in cluster.others(victim) {
-            let broken = broken(&seen.promises, &mut node.connect().await).await;
-            let (count, of, name) = (broken.len(), seen.promises.len(), &node.plan.name);
-            assert!(broken.is_empty(), "{count} of {of} promises broken on {name}: {:?}", broken[0]);
-        }
+        assert_kept(cluster.others(victim), &seen.promises).await;
         acknowledged += seen.promises.len();
         slowest = slowest.max(seen.slowest);
         cluster.nodes[victim].start_again();

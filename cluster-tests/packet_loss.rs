@@ -15,7 +15,7 @@ use support::figures::millis;
 use support::load::Data;
 use support::load::Load;
 use support::load::addresses;
-use support::load::broken;
+use support::load::assert_kept;
 use support::network::Network;
 
 const DATA: Data = Data { keys: 2_000, value_bytes: 100 };
@@ -57,11 +57,7 @@ async fn deaths_while_lossy(percent: u8) -> u64 {
         millis(healed.elapsed()),
     );
     assert!(seen.errors.is_empty(), "{:?}", seen.errors);
-    for node in &cluster.nodes {
-        let broken = broken(&seen.promises, &mut node.connect().await).await;
-        let (count, name) = (broken.len(), &node.plan.name);
-        assert!(broken.is_empty(), "{count} promises broken on {name}: {:?}", broken[0]);
-    }
+    assert_kept(&cluster.nodes, &seen.promises).await;
     deaths
 }
 

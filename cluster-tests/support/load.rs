@@ -150,6 +150,15 @@ pub async fn broken(promises: &[Promise], asked: &mut Client) -> Vec<(Promise, S
     promises.iter().zip(replies).filter(is_broken).map(|(promise, reply)| (promise.clone(), reply)).collect()
 }
 
+/// All promises are kept, as each of these nodes says.
+pub async fn assert_kept(nodes: impl IntoIterator<Item = &Node>, promises: &[Promise]) {
+    for node in nodes {
+        let broken = broken(promises, &mut node.connect().await).await;
+        let (count, of, name) = (broken.len(), promises.len(), &node.plan.name);
+        assert!(broken.is_empty(), "{count} of {of} promises broken on {name}: {:?}", broken[0]);
+    }
+}
+
 /// A body of data that is there from the start.
 #[derive(Clone, Copy, Debug)]
 pub struct Data {
