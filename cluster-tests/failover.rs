@@ -17,6 +17,7 @@ use support::LONG;
 use support::alone;
 use support::client::Client;
 use support::cluster::Cluster;
+use support::cluster::key_per_partition;
 use support::eventually;
 use support::figures::Durations;
 use support::figures::Failovers;
@@ -26,6 +27,7 @@ use support::load::Load;
 use support::load::broken;
 use support::load::may_be_lost;
 use support::node::Node;
+use support::resp::RespClient;
 
 /// 64 MB.
 const DATA: Data = Data { keys: 65_536, value_bytes: 1_000 };
@@ -293,4 +295,40 @@ async fn is_settled(cluster: &Cluster) -> bool {
         }
     }
     true
+}
+
+#[test]
+fn while_a_node_dies_all_keys_are_listed_and_counted_or_it_is_said_that_they_are_not() {
+    alone(async {
+        let cluster = Cluster::start(3).await;
+        let keys = key_per_partition();
+        let mut client = cluster.nodes[1].connect().await;
+        client.ask_all(keys.iter().map(|key| format!("SET {key} x"))).await;
+        cluster.replicated().await;
+        cluster.nodes[0].kill();
+        let since = Instant::now();
+        let (mut listed, mut refused) = (0, 0);
+        let mut counter = RespClient::connect(cluster.nodes[2].plan.client).await;
+        let is_over = || async { cluster.nodes[2].figure("members_alive").await == 2 };
+        let mut after = 0;
+        // Some more rounds when the death is known.
+        while after < 50 {
+            after += usize::from(is_over().await);
+            for node in &cluster.nodes[1..] {
+                match node.connect().await.try_list("KEYS").await {
+                    Ok(found) => {
+                        assert_eq!(found.len(), keys.len(), "{} after the kill", millis(since.elapsed()));
+                        listed += 1;
+                    }
+                    Err(error) => {
+                        assert!(error.to_string().contains("ring changed"), "{error}");
+                        refused += 1;
+                    }
+                }
+            }
+            let count = counter.ask("DBSIZE").await;
+            assert!(count == format!(":{}", keys.len()) || count.contains("ring changed"), "{count}");
+        }
+        println!("listings around a death: {listed} whole, {refused} refused");
+    });
 }

@@ -295,8 +295,10 @@ fn what_was_flushed_does_not_come_back_with_a_replica() {
         for victim in [0, 2] {
             cluster.nodes[victim].kill();
             cluster.nodes[victim].ended().await;
-            cluster.nodes[1].comes_to("partitions_without_primary", 0).await;
-            cluster.nodes[1].comes_to("members_alive", 2).await;
+            for node in [1, 2 - victim] {
+                cluster.nodes[node].comes_to("members_alive", 2).await;
+                cluster.nodes[node].comes_to("partitions_without_primary", 0).await;
+            }
             assert_eq!(client.list("KEYS").await, ["after"]);
             cluster.nodes[victim].start_again();
             cluster.settled().await;

@@ -38,7 +38,7 @@ use crate::time::Timestamp;
 use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
-pub const PEER_VERSION: u16 = 11;
+pub const PEER_VERSION: u16 = 12;
 /// The longest frame, in bytes, its length field not counted.
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
@@ -89,6 +89,8 @@ pub enum Request {
         position: ScanPosition,
         /// About how many slots to look at; none: as many as fit a piece.
         visits: Option<u32>,
+        /// What you serve as I see it; none: it is all the same to me.
+        expected: Option<PartitionSet>,
     },
     /// Delete all keys of the partitions that you serve.
     Flush {
@@ -195,6 +197,8 @@ pub enum Response {
         keys: Vec<Blob>,
         /// Where to go on; none: that was all.
         next: Option<ScanPosition>,
+        /// Whether exactly the expected partitions are served.
+        is_as_expected: bool,
     },
     /// The answer to [`Request::Flush`].
     Flushed {
@@ -211,6 +215,8 @@ pub enum Response {
         keys: u64,
         /// How many of them expire.
         expiring: u64,
+        /// Of which partitions these are all keys.
+        partitions: PartitionSet,
     },
     /// The answer to [`Request::AwaitLease`].
     LeaseOver {
@@ -569,7 +575,7 @@ mod tests {
             Request::Pull { id: pull_id(), wants: vec![(partition(1), Version::ZERO)] },
             Request::TakeOver { partitions: set.clone() },
             Request::Record(Box::new(record())),
-            Request::Scan { id: 3, position: ScanPosition::START, visits: None },
+            Request::Scan { id: 3, position: ScanPosition::START, visits: None, expected: None },
             Request::Flush { id: 4 },
             Request::Size { id: 5 },
             Request::AwaitLease { id: 6, key: Blob(key()) },
@@ -622,9 +628,14 @@ mod tests {
                 latest: Version::from_raw(258),
             },
             Response::Applied { number: 2 },
-            Response::Scanned { id: 3, keys: vec![Blob(key())], next: Some(ScanPosition::START) },
+            Response::Scanned {
+                id: 3,
+                keys: vec![Blob(key())],
+                next: Some(ScanPosition::START),
+                is_as_expected: true,
+            },
             Response::Flushed { id: 4, partitions: PartitionSet::full() },
-            Response::Sized { id: 5, keys: 9, expiring: 1 },
+            Response::Sized { id: 5, keys: 9, expiring: 1, partitions: PartitionSet::full() },
             Response::LeaseOver { id: 6, is_full: false },
             Response::Chosen { id: 7, key: Some(Blob(key())) },
             Response::Removed { id: 6 },
@@ -681,14 +692,13 @@ mod tests {
             panic!("seventeen requests")
         };
         let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
-        let [_, refused, version, _, _, _, forwarded, applied, scanned, _, sized, rest @ ..] =
-            &responses()[..]
+        let [_, refused, version, _, _, _, forwarded, applied, scanned, _, _, rest @ ..] = &responses()[..]
         else {
             panic!("eighteen responses")
         };
         let frames = [forward, &stream, pull, scan, flush, size, lease, choose, remove, digest, report];
         let frames = frames.map(encode).into_iter();
-        let frames = frames.chain([refused, version, forwarded, applied, scanned, sized].map(encode));
+        let frames = frames.chain([refused, version, forwarded, applied, scanned].map(encode));
         let frames = frames.chain(rest.iter().map(encode));
         let lines = frames.map(|frame| format!("`{}`", hex(&frame)));
         let missing: Vec<String> = lines.filter(|line| !spec.contains(line)).collect();

@@ -1,4 +1,4 @@
-//! Commands about all keys: listing and deleting them on every node, a piece at a time, or on this one
+//! Commands about all keys: listing and counting them on every node, a piece at a time, or on this one
 //! alone where that is the scope.
 
 use std::collections::BTreeSet;
@@ -14,20 +14,14 @@ use crate::cluster::membership::NodeId;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::peer::ScanPosition;
-use crate::cluster::peer::Spread;
 use crate::cluster::view::View;
-use crate::command::Ack;
 use crate::command::Refusal;
 use crate::command::matches;
-use crate::node::acks;
 use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::redirect::Scope;
 use crate::node::report;
 use crate::node::shard;
-use crate::node::shard::Flush;
-use crate::node::wait;
-use crate::node::wait::Writes;
 use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::store::ScanCursor;
@@ -36,31 +30,34 @@ use crate::store::ScanCursor;
 const PIECE_BYTES_MAX: usize = 64 * 1024;
 /// Steps of shards in one piece: a node that serves few of the keys that it stores must answer in time.
 const PIECE_STEPS_MAX: usize = 64;
-/// How long a piece of a listing or a flush may take.
+/// How long a piece of a listing may take.
 const STEP_WAIT_MAX: Duration = Duration::from_secs(2);
-/// After that long it is looked anew who is to have what was flushed.
-const SPREAD_STEP: Duration = Duration::from_millis(500);
-/// The pause before a flush is tried again where a partition has no primary.
+/// The pause before it is tried again.
 const RETRY_AFTER: Duration = Duration::from_millis(10);
 
-/// Lists some of the keys that this node serves. Returns where to go on.
+/// Some of the keys that a node serves.
+pub type Listed = shard::Listed<ScanPosition>;
+
+/// Lists some of the keys that this node serves.
 ///
 /// Looks at about as many slots as said, otherwise at as many as fit a piece.
 pub async fn list_here(
     context: &Context,
     from: ScanPosition,
     visits: Option<u32>,
-) -> (Vec<Bytes>, Option<ScanPosition>) {
-    let mut keys = Vec::new();
+    expected: Option<&Arc<PartitionSet>>,
+) -> Listed {
+    let (mut keys, mut is_as_expected) = (Vec::new(), true);
     let (mut bytes, mut steps) = (0, 0);
     let mut position = from;
     let mut visits_left = visits.map_or(usize::MAX, |visits| visits as usize);
     while let Some(shard) = context.shards.get(usize::from(position.shard)) {
         let (reply, answer) = oneshot::channel();
-        let visits_max = visits_left;
-        shard.cast(shard::Message::List { cursor: position.cursor, visits_max, reply });
+        let (cursor, visits_max, expected) = (position.cursor, visits_left, expected.cloned());
+        shard.cast(shard::Message::List { cursor, visits_max, expected, reply });
         // A shard that fails meanwhile is empty afterwards.
-        let (more, next) = answer.await.unwrap_or_default();
+        let shard::Listed { keys: more, next, is_as_expected: is_step } = answer.await.unwrap_or_default();
+        is_as_expected &= is_step;
         bytes += more.iter().map(Bytes::len).sum::<usize>();
         // A shard that is at its end may have had less to look at, or have rounded a few more up.
         visits_left = match next {
@@ -75,10 +72,10 @@ pub async fn list_here(
         };
         steps += 1;
         if bytes >= PIECE_BYTES_MAX || steps >= PIECE_STEPS_MAX || visits_left == 0 {
-            return (keys, Some(position));
+            return Listed { keys, next: Some(position), is_as_expected };
         }
     }
-    (keys, None)
+    Listed { keys, next: None, is_as_expected }
 }
 
 /// The nodes that have what is asked for.
@@ -95,7 +92,8 @@ fn nodes_in(scope: Scope, view: &View) -> BTreeSet<NodeId> {
 /// changes hands meanwhile may be listed twice, or not at all: then the listing says so at its end.
 pub struct Listing {
     context: Arc<Context>,
-    nodes: Vec<NodeId>,
+    /// Each with what it serves, as this node sees it, where all has to be listed.
+    nodes: Vec<(NodeId, Option<Arc<PartitionSet>>)>,
     position: ScanPosition,
     fingerprint: u32,
     is_complete: bool,
@@ -107,8 +105,9 @@ impl Listing {
         let view = context.current_view();
         let is_complete =
             scope == Scope::Node || Partition::all().all(|partition| view.primary(partition).is_some());
+        let expected = |node| (scope == Scope::Cluster).then(|| Arc::new(view.primaries_of(node)));
         Self {
-            nodes: nodes_in(scope, &view).into_iter().collect(),
+            nodes: nodes_in(scope, &view).into_iter().map(|node| (node, expected(node))).collect(),
             position: ScanPosition::START,
             fingerprint: view.fingerprint(),
             is_complete,
@@ -118,13 +117,14 @@ impl Listing {
 
     /// The next keys; none: that was all.
     pub async fn next(&mut self) -> Option<Vec<Bytes>> {
-        let node = *self.nodes.last()?;
-        let piece = match node == self.context.current_view().me() {
-            true => Some(list_here(&self.context, self.position, None).await),
-            false => list_there(&self.context, node, self.position, None).await,
+        let (node, expected) = self.nodes.last()?;
+        let piece = match *node == self.context.current_view().me() {
+            true => Some(list_here(&self.context, self.position, None, expected.as_ref()).await),
+            false => list_there(&self.context, *node, self.position, None, expected.as_ref()).await,
         };
-        self.is_complete &= piece.is_some();
-        let (keys, next) = piece.unwrap_or_default();
+        let Listed { keys, next, is_as_expected } = piece.unwrap_or_default();
+        // Another node may not have seen yet that it serves what somebody else did.
+        self.is_complete &= is_as_expected;
         match next {
             Some(position) => self.position = position,
             None => {
@@ -146,12 +146,15 @@ async fn list_there(
     node: NodeId,
     position: ScanPosition,
     visits: Option<u32>,
-) -> Option<(Vec<Bytes>, Option<ScanPosition>)> {
+    expected: Option<&Arc<PartitionSet>>,
+) -> Option<Listed> {
     let link = context.peers.find(node)?.link()?;
-    let answer = link.ask(|id| Request::Scan { id, position, visits });
+    let expected = expected.map(|expected| PartitionSet::clone(expected));
+    let answer = link.ask(|id| Request::Scan { id, position, visits, expected });
     match timeout_at(Instant::now() + STEP_WAIT_MAX, answer).await {
-        Ok(Ok(Response::Scanned { keys, next, .. })) => {
-            Some((keys.into_iter().map(|key| key.0).collect(), next))
+        Ok(Ok(Response::Scanned { keys, next, is_as_expected, .. })) => {
+            let keys = keys.into_iter().map(|key| key.0).collect();
+            Some(Listed { keys, next, is_as_expected })
         }
         Ok(Ok(_) | Err(_)) | Err(_) => None,
     }
@@ -214,11 +217,11 @@ pub async fn scan(
         }
         let visits = Some(u32::try_from(count.saturating_sub(found.len())).unwrap_or(u32::MAX));
         let piece = match node == view.me() {
-            true => Some(list_here(context, at.position, visits).await),
-            false => list_there(context, node, at.position, visits).await,
+            true => Some(list_here(context, at.position, visits, None).await),
+            false => list_there(context, node, at.position, visits, None).await,
         };
         match piece {
-            Some((keys, next)) => {
+            Some(Listed { keys, next, .. }) => {
                 found.extend(keys);
                 at = match next {
                     Some(position) => ClusterCursor { position, ..at },
@@ -291,13 +294,14 @@ pub struct Size {
     pub expiring: u64,
 }
 
-/// How many keys this node serves.
-pub async fn size_here(context: &Context) -> Size {
+/// How many keys this node serves, and of which partitions.
+pub async fn size_here(context: &Context) -> (Size, PartitionSet) {
     let served = report::store_figures(context).await.1;
-    Size { keys: served.keys as u64, expiring: served.expiring as u64 }
+    (Size { keys: served.keys as u64, expiring: served.expiring as u64 }, served.partitions)
 }
 
-/// How many keys there are. While a node cannot be reached it is tried again.
+/// How many keys there are. While a node cannot be reached, or does not serve what it should, it is tried
+/// again.
 ///
 /// # Errors
 ///
@@ -321,10 +325,12 @@ async fn sizes(context: &Arc<Context>, scope: Scope) -> Result<Vec<(NodeId, Size
                 true => Some(size_here(context).await),
                 false => size_there(context, node).await,
             };
-            match size {
-                Some(size) => sizes.push((node, size)),
-                None => is_complete = false,
-            }
+            let Some((size, partitions)) = size else {
+                is_complete = false;
+                continue;
+            };
+            sizes.push((node, size));
+            is_complete &= scope == Scope::Node || partitions == view.primaries_of(node);
         }
         if is_complete {
             return Ok(sizes);
@@ -336,10 +342,12 @@ async fn sizes(context: &Arc<Context>, scope: Scope) -> Result<Vec<(NodeId, Size
     }
 }
 
-async fn size_there(context: &Context, node: NodeId) -> Option<Size> {
+async fn size_there(context: &Context, node: NodeId) -> Option<(Size, PartitionSet)> {
     let link = context.peers.find(node)?.link()?;
     match timeout_at(Instant::now() + STEP_WAIT_MAX, link.ask(|id| Request::Size { id })).await {
-        Ok(Ok(Response::Sized { keys, expiring, .. })) => Some(Size { keys, expiring }),
+        Ok(Ok(Response::Sized { keys, expiring, partitions, .. })) => {
+            Some((Size { keys, expiring }, partitions))
+        }
         Ok(Ok(_) | Err(_)) | Err(_) => None,
     }
 }
@@ -397,99 +405,6 @@ async fn any_key_there(context: &Context, node: NodeId) -> Option<Bytes> {
     let link = context.peers.find(node)?.link()?;
     match timeout_at(Instant::now() + STEP_WAIT_MAX, link.ask(|id| Request::Choose { id })).await {
         Ok(Ok(Response::Chosen { key, .. })) => key.map(|key| key.0),
-        Ok(Ok(_) | Err(_)) | Err(_) => None,
-    }
-}
-
-/// Deletes all keys of those partitions that this node serves, and returns which these are.
-pub async fn flush_here(context: &Context, partitions: PartitionSet) -> PartitionSet {
-    let partitions = Arc::new(partitions);
-    let mut waiting = Vec::new();
-    for shard in &context.shards {
-        let (reply, flushed) = oneshot::channel();
-        let flush =
-            Flush { partitions: Arc::clone(&partitions), next: 0, flushed: PartitionSet::new(), reply };
-        shard.cast(shard::Message::Flush(flush));
-        waiting.push(flushed);
-    }
-    let mut flushed = PartitionSet::new();
-    for answer in waiting {
-        // A shard that fails meanwhile is empty afterwards, but its replicas are not.
-        flushed.union_with(&answer.await.unwrap_or_default());
-    }
-    flushed
-}
-
-/// Deletes all keys, and waits until they are deleted on the replicas, too, if it is acknowledged so.
-///
-/// # Errors
-///
-/// [`Refusal::NoPrimary`]: a partition had no primary for too long. The others are flushed.
-pub async fn flush(context: &Arc<Context>, scope: Scope, ack: Ack) -> Result<(), Refusal> {
-    let deadline = Instant::now() + acks::wait_max(context);
-    loop {
-        let since = Instant::now();
-        let writes = Writes { partitions: flush_primaries(context, scope).await?, since };
-        let spread = match ack {
-            Ack::Async => return Ok(()),
-            Ack::Replicated => spread(context, &writes, deadline).await,
-        };
-        match spread {
-            // Who serves a partition only since then may not have heard of it.
-            Spread::Unknown if Instant::now() < deadline => continue,
-            Spread::Everywhere => acks::count(context, 1, 0),
-            Spread::Partly | Spread::Unknown => acks::count(context, 0, 1),
-        }
-        return Ok(());
-    }
-}
-
-/// Waits until all replicas that there are have what was written. Not only the first in line, as with other
-/// writes: the lines of all partitions are many.
-async fn spread(context: &Arc<Context>, writes: &Writes, deadline: Instant) -> Spread {
-    loop {
-        // Where there is no replica, all that can be waited for is the others.
-        let may_be_everywhere = wait::replica_count(&context.current_view(), Scope::Cluster) > 0;
-        let until = if may_be_everywhere { deadline.min(Instant::now() + SPREAD_STEP) } else { deadline };
-        match wait::spread(context, writes, until).await {
-            Spread::Partly if may_be_everywhere && Instant::now() < deadline => {
-                tokio::time::sleep(RETRY_AFTER).await;
-            }
-            known => return known,
-        }
-    }
-}
-
-/// Deletes all keys of all partitions, or of those that this node serves, and returns which these are.
-async fn flush_primaries(context: &Arc<Context>, scope: Scope) -> Result<PartitionSet, Refusal> {
-    if scope == Scope::Node {
-        return Ok(flush_here(context, PartitionSet::full()).await);
-    }
-    let deadline = Instant::now() + context.settings.failover_wait_max;
-    let mut rest = PartitionSet::full();
-    loop {
-        let view = context.current_view();
-        let primaries: BTreeSet<NodeId> = rest.iter().filter_map(|p| view.primary(p)).collect();
-        for node in primaries {
-            let flushed = match node == view.me() {
-                true => flush_here(context, rest.clone()).await,
-                false => flush_there(context, node, deadline).await.unwrap_or_default(),
-            };
-            rest.subtract(&flushed);
-        }
-        let Some(partition) = rest.iter().next() else { return Ok(PartitionSet::full()) };
-        if Instant::now() >= deadline {
-            let waited_ms = u64::try_from(context.settings.failover_wait_max.as_millis()).unwrap_or(u64::MAX);
-            return Err(Refusal::NoPrimary { partition: partition.number(), waited_ms });
-        }
-        tokio::time::sleep(RETRY_AFTER).await;
-    }
-}
-
-async fn flush_there(context: &Context, node: NodeId, deadline: Instant) -> Option<PartitionSet> {
-    let link = context.peers.find(node)?.link()?;
-    match timeout_at(deadline, link.ask(|id| Request::Flush { id })).await {
-        Ok(Ok(Response::Flushed { partitions, .. })) => Some(partitions),
         Ok(Ok(_) | Err(_)) | Err(_) => None,
     }
 }

@@ -31,6 +31,7 @@ mod config;
 mod connection;
 mod context;
 mod files;
+mod flush;
 mod gather;
 mod gossip;
 mod hot;

@@ -29,8 +29,10 @@ use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::node::acks::Acks;
 use crate::node::cluster_wide;
+use crate::node::cluster_wide::Listed;
 use crate::node::cluster_wide::Size;
 use crate::node::context::Context;
+use crate::node::flush;
 use crate::node::inquiry;
 use crate::node::lease;
 use crate::node::lease::Waited;
@@ -225,19 +227,23 @@ pub async fn serve(
                     drop(permit);
                 });
             }
-            Request::Scan { id, position, visits } => {
+            Request::Scan { id, position, visits, expected } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {
-                    let (keys, next) = cluster_wide::list_here(&context, position, visits).await;
+                    let expected = expected.map(Arc::new);
+                    let Listed { keys, next, is_as_expected } =
+                        cluster_wide::list_here(&context, position, visits, expected.as_ref()).await;
                     let keys = keys.into_iter().map(Blob).collect();
-                    let _ = replies.send(peer::encode(&Response::Scanned { id, keys, next })).await;
+                    let scanned = Response::Scanned { id, keys, next, is_as_expected };
+                    let _ = replies.send(peer::encode(&scanned)).await;
                 });
             }
             Request::Size { id } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {
-                    let Size { keys, expiring } = cluster_wide::size_here(&context).await;
-                    let _ = replies.send(peer::encode(&Response::Sized { id, keys, expiring })).await;
+                    let (Size { keys, expiring }, partitions) = cluster_wide::size_here(&context).await;
+                    let sized = Response::Sized { id, keys, expiring, partitions };
+                    let _ = replies.send(peer::encode(&sized)).await;
                 });
             }
             Request::Choose { id } => {
@@ -295,7 +301,7 @@ pub async fn serve(
             Request::Flush { id } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {
-                    let partitions = cluster_wide::flush_here(&context, PartitionSet::full()).await;
+                    let partitions = flush::flush_here(&context, PartitionSet::full()).await;
                     let _ = replies.send(peer::encode(&Response::Flushed { id, partitions })).await;
                 });
             }

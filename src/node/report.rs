@@ -71,7 +71,7 @@ pub async fn stats(context: &Context) -> Vec<String> {
     context.gossip.cast(gossip::Message::Stats(reply));
     let gossip = answer.await.unwrap_or_default();
     let mut lines = own_lines(context);
-    lines.extend(store_lines(&shards, keys));
+    lines.extend(store_lines(&shards, &keys));
     lines.extend(gossip_lines(&gossip));
     lines
 }
@@ -88,6 +88,7 @@ pub async fn store_figures(context: &Context) -> (ShardStats, Served) {
         add(&mut shards, &stats);
         keys.keys += served.keys;
         keys.expiring += served.expiring;
+        keys.partitions.union_with(&served.partitions);
     }
     (shards, keys)
 }
@@ -166,7 +167,7 @@ fn own_lines(context: &Context) -> Vec<String> {
     ]
 }
 
-fn store_lines(shards: &ShardStats, keys: Served) -> Vec<String> {
+fn store_lines(shards: &ShardStats, keys: &Served) -> Vec<String> {
     vec![
         line("keys", keys.keys),
         line("keys_expiring", keys.expiring),

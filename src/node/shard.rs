@@ -52,6 +52,7 @@ use crate::time::Version;
 
 pub use message::Batch;
 pub use message::Flush;
+pub use message::Listed;
 pub use message::Message;
 pub use message::Replies;
 
@@ -239,12 +240,13 @@ impl Actor for ShardActor {
             Message::StreamBroken(to) => serving.stream_broken(to),
             Message::Purge(partitions) => serving.purge(&partitions),
             Message::Flush(flush) => self.flush(&myself, flush, serving, out),
-            Message::List { cursor, visits_max, reply } => {
+            Message::List { cursor, visits_max, expected, reply } => {
                 let mut keys = Vec::new();
                 let next = serving
                     .list(cursor, visits_max, now, |key| keys.push(bytes::Bytes::copy_from_slice(key)));
+                let is_as_expected = expected.is_none_or(|expected| serving.serves_exactly(&expected));
                 // Whoever listed may have gone.
-                let _ = reply.send((keys, next));
+                let _ = reply.send(Listed { keys, next, is_as_expected });
             }
             Message::SlotKeys { slot, count_max, reply } => {
                 let keys = serving.keys_of(slot, now).take(count_max).map(bytes::Bytes::copy_from_slice);

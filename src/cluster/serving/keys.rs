@@ -4,21 +4,29 @@ use crate::cluster::serving::STEP_VISITS_MAX;
 use crate::cluster::serving::Serving;
 use crate::store::Item;
 use crate::store::ItemContent;
+use crate::store::PartitionSet;
 use crate::time::Timestamp;
 
 /// Keys of the partitions that a node serves, those that have expired without being noticed included.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Served {
     /// How many.
     pub keys: usize,
     /// How many of them expire.
     pub expiring: usize,
+    /// Which partitions these are.
+    pub partitions: PartitionSet,
 }
 
 impl Serving {
+    /// Whether it serves exactly what it has of these partitions.
+    pub fn serves_exactly(&self, expected: &PartitionSet) -> bool {
+        self.partitions().all(|partition| expected.contains(partition) == self.primary.contains(partition))
+    }
+
     /// How many keys there are in the partitions that the node serves.
     pub fn served(&self) -> Served {
-        let mut served = Served::default();
+        let mut served = Served { partitions: self.primary.clone(), ..Served::default() };
         for partition in self.primary.iter() {
             served.keys += self.store.len_of(partition);
             served.expiring += self.store.expiring_len_of(partition);

@@ -37,7 +37,7 @@ pub async fn metrics(State(context): State<Arc<Context>>) -> impl IntoResponse {
     node(&mut page, &context);
     commands(&mut page, &context);
     connections(&mut page, &context);
-    store(&mut page, &figures, served);
+    store(&mut page, &figures, &served);
     cluster(&mut page, &context, &context.current_view());
     replication(&mut page, &context);
     changes(&mut page, &context);
@@ -132,7 +132,7 @@ fn connections(page: &mut Exposition, context: &Context) {
         .is(load(&counters.connections_refused));
 }
 
-fn store(page: &mut Exposition, figures: &ShardStats, served: Served) {
+fn store(page: &mut Exposition, figures: &ShardStats, served: &Served) {
     let database = [("db", "db0")];
     page.gauge("redis_memory_used_bytes", "Memory of entries, copies included.").is(figures.memory_bytes);
     page.gauge("redis_memory_max_bytes", "Memory that entries may take.").is(figures.memory_bytes_max);

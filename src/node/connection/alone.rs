@@ -19,6 +19,7 @@ use crate::node::cluster_wide;
 use crate::node::cluster_wide::Listing;
 use crate::node::config;
 use crate::node::connection::Connection;
+use crate::node::flush;
 use crate::node::gather;
 use crate::node::info;
 use crate::node::lease;
@@ -68,7 +69,7 @@ impl Connection {
             }
             Command::Flush => {
                 self.acks.for_wait.add_all();
-                cluster_wide::flush(&context, access.scope, self.acks.mode()).await.map(|()| Reply::Done)
+                flush::flush(&context, access.scope, self.acks.mode()).await.map(|()| Reply::Done)
             }
             Command::Cluster(asked) => Ok(cluster_query::answer(&context, asked).await),
             Command::Nodes => Ok(Reply::Lines(report::nodes(&context.current_view()))),
@@ -127,7 +128,11 @@ impl Connection {
 
     /// Writes all keys of the cluster as they come.
     async fn list(&mut self) -> io::Result<()> {
-        let mut listing = Listing::new(Arc::clone(&self.context), self.session.access().scope);
+        let scope = self.session.access().scope;
+        // What is written cannot be taken back: better to wait until all agree who serves what. If they do
+        // not, the end of the listing says so.
+        let _ = cluster_wide::size(&self.context, scope).await;
+        let mut listing = Listing::new(Arc::clone(&self.context), scope);
         let mut count = 0;
         while let Some(keys) = listing.next().await {
             for key in keys {

@@ -77,8 +77,10 @@ pub enum Message {
         cursor: ScanCursor,
         /// So many slots are looked at.
         visits_max: usize,
-        /// Gets the keys, and where to go on.
-        reply: oneshot::Sender<(Vec<bytes::Bytes>, Option<ScanCursor>)>,
+        /// What whoever asks takes the node to serve; none: it is all the same.
+        expected: Option<Arc<PartitionSet>>,
+        /// Gets them.
+        reply: oneshot::Sender<Listed<ScanCursor>>,
     },
     /// Some keys of a slot that the node has, and how many there are.
     SlotKeys {
@@ -163,6 +165,24 @@ pub struct Replies {
     pub bytes: bytes::Bytes,
     /// What the writes wait for.
     pub acks: Vec<Part>,
+}
+
+/// Some of the keys that are served.
+#[derive(Debug)]
+pub struct Listed<At> {
+    /// The keys.
+    pub keys: Vec<bytes::Bytes>,
+    /// Where to go on; none: that was all.
+    pub next: Option<At>,
+    /// Whether exactly those partitions are served that whoever asked expects here.
+    pub is_as_expected: bool,
+}
+
+/// Nobody has answered.
+impl<At> Default for Listed<At> {
+    fn default() -> Self {
+        Self { keys: Vec::new(), next: None, is_as_expected: false }
+    }
 }
 
 /// A flush in progress.
