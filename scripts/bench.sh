@@ -23,8 +23,8 @@ Usage: scripts/bench.sh [ROUNDS]   (default 7; an odd number)
 Settings of the environment:
   BENCH_SECONDS     how long each measurement takes (default 3)
   BENCH_KEYS        keys of 16 bytes that are there (default 1000000)
-  BENCH_CASES       what is measured, of: pipeline large text forwarded replicated idle many keys
-                    (default: all)
+  BENCH_CASES       what is measured, of: pipeline large text forwarded replicated join idle many
+                    keys (default: all)
 HELP
 }
 
@@ -35,10 +35,10 @@ rounds=${1:-7}
 check_number "the number of rounds" "$rounds" 1 999
 seconds=${BENCH_SECONDS:-3}
 keys=${BENCH_KEYS:-1000000}
-cases=" ${BENCH_CASES:-pipeline large text forwarded replicated idle many keys} "
+cases=" ${BENCH_CASES:-pipeline large text forwarded replicated join idle many keys} "
 server_core=0 load_core=1
 out=${CACHEGOPHER_RUN:-$root/.run}/bench
-first_port=47100
+first_port=27100 # below those that the system gives to clients
 
 (($(nproc) >= 2)) || fail "two cores are needed, one for the servers and one for the load"
 require_toolchain
@@ -55,6 +55,7 @@ measurements=$out/measurements.jsonl
 # ---- servers -----------------------------------------------------------------------------------
 
 declare -A process port
+before=() # what a node is started with
 next_port=$first_port
 
 stop_all() {
@@ -110,7 +111,7 @@ start_gopher() { # NAME FLAG...: with its defaults, but for the memory
     shift
     take_port "$name"
     take_port "$name-peer"
-    run "$name" "$binaries/cachegopher" serve --name "$name" --cluster "bench-$$" --log warn \
+    run "$name" "${before[@]}" "$binaries/cachegopher" serve --name "$name" --cluster "bench-$$" --log warn \
         --port "${port[$name]}" --peer-port "${port[$name-peer]}" --max-memory 4GB "$@"
 }
 
@@ -219,25 +220,56 @@ forwarded() {
     stop_all
 }
 
-# Writes at a primary with a replica and at one without: what they cost the primary.
+# Writes at a primary with a replica, which is waited for or not, and at one without: what they cost the
+# primary.
 replicated() {
-    local round pipeline
+    local round pipeline name
     say "Replication: filling ..."
     start_gopher single --copies 1
-    start_gopher primary --copies 2 --weight 1000
-    start_gopher replica --copies 2 --weight 1 --join "127.0.0.1:${port[primary-peer]}"
+    for name in async waiting; do
+        local ack=async
+        [[ $name == async ]] || ack=replicated
+        start_gopher "$name" --copies 2 --weight 1000 --ack "$ack"
+        start_gopher "$name-replica" --copies 2 --weight 1 \
+            --join "127.0.0.1:${port[$name-peer]}"
+    done
     settle
-    fill single
-    fill primary
+    for name in single async waiting; do fill "$name"; done
     for ((round = 1; round <= rounds; round++)); do
         for pipeline in 1 16; do
-            for name in single primary; do
+            for name in single async waiting; do
                 measure "SET, pipeline $pipeline" "$name" "${process[$name]}" --sets 11 --pipeline "$pipeline"
             done
         done
         say "  round $round of $rounds"
     done
     stop_all
+}
+
+# A primary by itself, and while a replica joins and gets all it has. The replica has what time the load
+# leaves on its core.
+join() {
+    local round case="while a replica joins"
+    say "Joining: filling ..."
+    start_gopher alone --copies 2 --weight 1000
+    fill alone
+    port[joined]=${port[alone]}
+    for ((round = 1; round <= rounds; round++)); do
+        measure "$case" alone "${process[alone]}"
+        measure "$case" joined "${process[alone]}" &
+        local measuring=$!
+        join_softly "joiner$round"
+        wait "$measuring"
+        stop "joiner$round"
+        settle
+        say "  round $round of $rounds"
+    done
+    stop_all
+}
+
+join_softly() { # NAME
+    local server_core=$load_core before=(nice -n 19)
+    start_gopher "$1" --copies 2 --weight 1 --join "127.0.0.1:${port[alone-peer]}"
 }
 
 # A node that has few keys and one that has very many.
@@ -282,6 +314,7 @@ versions() {
 ! wants large || against_others 1024 1
 ! wants forwarded || forwarded
 ! wants replicated || replicated
+! wants join || join
 ! wants keys || many_keys
 
 {
