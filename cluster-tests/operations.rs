@@ -89,6 +89,30 @@ fn a_single_node_does_not_leave_and_a_living_one_is_not_forgotten() {
 }
 
 #[test]
+fn a_node_is_forgotten_when_another_one_knows_it_and_who_asks_again_is_told_so() {
+    alone(async {
+        // Whoever stands still counts as alive for a while.
+        let cluster = Cluster::start_with(3, &["--detection", "cautious"]).await;
+        cluster.at_rest().await;
+        let [asked, other, dead] = &cluster.nodes[..] else { panic!("three nodes") };
+        dead.kill();
+        for node in [asked, other] {
+            node.comes_to("members_alive", 2).await;
+        }
+        other.freeze().await;
+        let refused = asked.admin("/forget?name=n3").await.unwrap_err();
+        assert!(refused.contains("none of the 1 other nodes has confirmed that it knows"), "{refused}");
+        other.signal(Signal::SIGCONT);
+        eventually(LONG, async || match asked.admin("/forget?name=n3").await {
+            Ok(answer) if answer["told"] == 1 => Ok(()),
+            Ok(answer) => Err(answer.to_string()),
+            Err(reason) => Err(reason),
+        })
+        .await;
+    });
+}
+
+#[test]
 fn a_node_that_stood_still_while_it_was_forgotten_is_told_so_and_ends() {
     alone(async {
         let mut cluster = Cluster::start(3).await;

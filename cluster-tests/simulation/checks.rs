@@ -139,6 +139,16 @@ fn groups(cluster: &Cluster, faults: &Faults) -> Vec<Vec<usize>> {
     groups
 }
 
+/// The running nodes that know that one is removed with all its lives.
+pub fn who_have_removed(cluster: &Cluster, node: usize) -> Vec<usize> {
+    let id = cluster.hosts[node].id;
+    let has = |other: &usize| {
+        let probe = cluster.hosts[*other].desk.probe.borrow();
+        *other != node && probe.as_ref().is_some_and(|probe| probe.has_removed(id))
+    };
+    (0..cluster.hosts.len()).filter(has).collect()
+}
+
 /// All is in its place, and all copies are equal.
 pub fn settled(cluster: &Cluster, faults: &Faults) -> Result<(), String> {
     let mut views = Vec::new();
@@ -148,8 +158,8 @@ pub fn settled(cluster: &Cluster, faults: &Faults) -> Result<(), String> {
         if machine.standing != Standing::Up {
             return Err(format!("{name} does not run"));
         }
-        if let Some(other) = machine.forgotten_by {
-            return Err(format!("{name} runs, though n{other} has forgotten it"));
+        if let Some(other) = who_have_removed(cluster, *node).first() {
+            return Err(format!("{name} runs, though n{other} has removed it"));
         }
         let Some(view) = view(cluster, *node) else { return Err(format!("{name} has not started")) };
         if !view.is_settled() || view.members().len() != lasting.len() {

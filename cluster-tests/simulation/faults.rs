@@ -12,6 +12,7 @@ use rand::SeedableRng;
 use rand::rngs::StdRng;
 use tracing::info;
 
+use crate::checks;
 use crate::host::Said;
 use crate::host::Wish;
 use crate::run::CLIENTS;
@@ -41,10 +42,8 @@ pub struct Machine {
     pub is_paused: bool,
     /// It has been asked to leave: for some time its clock may say that it is the one who left.
     has_left: bool,
-    /// Somebody was asked to forget it, and may have done so.
-    is_unwanted: bool,
-    /// Who has forgotten it, and lives since.
-    pub forgotten_by: Option<usize>,
+    /// When somebody was asked to forget it, who may have done so.
+    unwanted_since: Option<Duration>,
 }
 
 /// What ends.
@@ -77,6 +76,8 @@ pub struct Faults {
     next: Duration,
     /// The longest time between two faults.
     pause_ms_max: u64,
+    /// When a node ended last.
+    ended: Duration,
     /// When something changed last.
     pub changed: Duration,
     /// Who hands partitions over, and since when that has been so at every look.
@@ -85,13 +86,8 @@ pub struct Faults {
 
 impl Faults {
     pub fn new(cluster: &mut Cluster, seed: u64) -> Self {
-        let machine = Machine {
-            standing: Standing::Up,
-            is_paused: false,
-            has_left: false,
-            is_unwanted: false,
-            forgotten_by: None,
-        };
+        let machine =
+            Machine { standing: Standing::Up, is_paused: false, has_left: false, unwanted_since: None };
         let mut rng = StdRng::seed_from_u64(seed);
         let pause_ms_max = if rng.random_bool(0.3) { 500 } else { 2_500 };
         let mut faults = Self {
@@ -105,6 +101,7 @@ impl Faults {
             weather: Weather::default(),
             ends: Vec::new(),
             next: Duration::from_millis(1_500),
+            ended: Duration::ZERO,
             changed: Duration::ZERO,
             moving: BTreeMap::new(),
         };
@@ -163,6 +160,7 @@ impl Faults {
             let said = std::mem::take(&mut *cluster.hosts[node].desk.said.borrow_mut());
             said.into_iter().for_each(|said| self.heed(cluster, node, said));
         }
+        self.have_back(cluster);
         if !self.is_calm() {
             cluster.shared.model.borrow_mut().disturbed = now;
         }
@@ -181,6 +179,19 @@ impl Faults {
         }
     }
 
+    /// A removal ends with the last node that knows of it: who has ended because of it is started again.
+    fn have_back(&mut self, cluster: &mut Cluster) {
+        let is_lost =
+            |node: &usize| self.is_gone(*node) && checks::who_have_removed(cluster, *node).is_empty();
+        let lost: Vec<usize> = (0..self.machines.len()).filter(is_lost).collect();
+        for node in lost {
+            info!(node, "FAULT removal lost");
+            self.machines[node].standing = Standing::Down;
+            cluster.shared.gone.borrow_mut().remove(&node);
+            self.ends.push((cluster.now() + AGAIN_AFTER, End::Start(node)));
+        }
+    }
+
     /// What a node, or its operator, has to say.
     fn heed(&mut self, cluster: &mut Cluster, node: usize, said: Said) {
         info!(node, ?said, "FAULT");
@@ -196,7 +207,7 @@ impl Faults {
                 machine.standing = Standing::Up;
                 self.changed = now;
             }
-            Said::Removed if machine.is_unwanted => {
+            Said::Removed if machine.unwanted_since.is_some() => {
                 self.down(cluster, node, false);
                 self.machines[node].standing = Standing::Gone;
                 cluster.shared.gone.borrow_mut().insert(node);
@@ -209,9 +220,14 @@ impl Faults {
                 self.down(cluster, node, false);
                 self.ends.push((now + AGAIN_AFTER, End::Start(node)));
             }
-            Said::Forgotten(other) => {
-                self.machines[other].forgotten_by = Some(node);
+            Said::Forgotten(other, is_confirmed) => {
                 self.changed = now;
+                // The end of any one node may not undo it.
+                let have_ended = self.machines[other].unwanted_since.is_none_or(|since| self.ended >= since);
+                if is_confirmed && !have_ended && checks::who_have_removed(cluster, other).len() < 2 {
+                    let fault = format!("n{node} said that another node knows that n{other} is forgotten");
+                    cluster.shared.model.borrow_mut().fail(fault);
+                }
             }
         }
     }
@@ -423,11 +439,11 @@ impl Faults {
         let is_asked = self.machines[asked].standing == Standing::Up && !self.machines[asked].is_paused;
         let is_dead = |node: &usize| self.machines[*node].standing == Standing::Down;
         let dead = (0..self.machines.len()).find(is_dead);
-        let has_been = self.machines.iter().any(|machine| machine.is_unwanted);
+        let has_been = self.machines.iter().any(|machine| machine.unwanted_since.is_some());
         if let Some(node) = dead.filter(|_| is_asked && !has_been && self.machines.len() >= FORGET_NODES_MIN)
         {
             info!(node, asked, "FAULT forget");
-            self.machines[node].is_unwanted = true;
+            self.machines[node].unwanted_since = Some(cluster.now());
             cluster.hosts[asked].desk.ask(Wish::Forget(node));
             self.changed = cluster.now();
         }
@@ -435,9 +451,7 @@ impl Faults {
 
     fn down(&mut self, cluster: &mut Cluster, node: usize, has_handed_over: bool) {
         self.machines[node].standing = Standing::Down;
-        for machine in self.machines.iter_mut().filter(|machine| machine.forgotten_by == Some(node)) {
-            machine.forgotten_by = None;
-        }
+        self.ended = cluster.now();
         cluster.sim.crash(cluster.hosts[node].name.as_str());
         // Of what is cut off nobody hears anything, whether its machine lives or not.
         let is_reached = (0..self.machines.len()).all(|other| !self.is_cut(node, other));

@@ -9,6 +9,7 @@ use cachegopher::node::Node;
 use cachegopher::node::settings::Settings;
 use cachegopher::node::sim::Probe;
 use tokio::io::AsyncBufReadExt;
+use tokio::io::AsyncReadExt;
 use tokio::io::AsyncWriteExt;
 use tokio::io::BufReader;
 use tokio::sync::Notify;
@@ -34,8 +35,8 @@ pub enum Said {
     Stays,
     /// It has ended, since the others do not want it.
     Removed,
-    /// It has taken that one out.
-    Forgotten(usize),
+    /// It has taken that one out; whether another node has confirmed that it knows.
+    Forgotten(usize, bool),
 }
 
 /// Between the operator and the node.
@@ -111,19 +112,19 @@ async fn carry_out(wish: Wish, admin_port: u16, desk: &Desk) {
         Wish::Stop => return,
         Wish::Leave => match post(admin_port, "/leave").await {
             // It ends now.
-            Ok(true) => return,
-            Ok(false) | Err(_) => Said::Stays,
+            Ok(Some(_)) => return,
+            Ok(None) | Err(_) => Said::Stays,
         },
         Wish::Forget(node) => match post(admin_port, &format!("/forget?name=n{node}")).await {
-            Ok(true) => Said::Forgotten(node),
-            Ok(false) | Err(_) => return,
+            Ok(Some(answer)) => Said::Forgotten(node, !answer.contains("\"told\":0")),
+            Ok(None) | Err(_) => return,
         },
     };
     desk.said.borrow_mut().push(said);
 }
 
-/// Asks the node by its administrative port. Whether it has done so.
-async fn post(admin_port: u16, path: &str) -> std::io::Result<bool> {
+/// Asks the node by its administrative port. What it answers, if it has done so.
+async fn post(admin_port: u16, path: &str) -> std::io::Result<Option<String>> {
     let mut socket = TcpStream::connect(("127.0.0.1", admin_port)).await?;
     let request = format!(
         "POST {path} HTTP/1.1\r\nhost: localhost\r\nx-cachegopher: simulation\r\ncontent-length: 0\r\n\
@@ -131,6 +132,9 @@ async fn post(admin_port: u16, path: &str) -> std::io::Result<bool> {
     );
     socket.write_all(request.as_bytes()).await?;
     let mut answer = String::new();
-    BufReader::new(socket).read_line(&mut answer).await?;
-    Ok(answer.starts_with("HTTP/1.1 200 "))
+    let mut socket = BufReader::new(socket);
+    socket.read_line(&mut answer).await?;
+    // Of one that ends meanwhile the first line is enough.
+    let _ = socket.read_to_string(&mut answer).await;
+    Ok(answer.starts_with("HTTP/1.1 200 ").then_some(answer))
 }

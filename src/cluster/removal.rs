@@ -62,6 +62,12 @@ impl Removals {
         self.by_node.get(&node).is_some_and(|(until, _)| generation <= *until)
     }
 
+    /// The removal of a node that never comes back.
+    pub fn for_ever(&self, node: NodeId) -> Option<Removal> {
+        let (until, at) = *self.by_node.get(&node)?;
+        (until == Removal::for_ever(node, at).until).then_some(Removal { node, until, at })
+    }
+
     /// All of them.
     pub fn all(&self) -> Vec<Removal> {
         self.by_node
@@ -102,6 +108,8 @@ mod tests {
         assert!(bars(1, 5) && !bars(1, 6));
         assert!(bars(2, u64::MAX));
         assert!(!bars(3, 1));
+        let for_ever = |node| removals.for_ever(NodeId::from_raw(node)).map(|removal| removal.node);
+        assert_eq!([1, 2, 3].map(for_ever), [None, Some(NodeId::from_raw(2)), None]);
     }
 
     #[test]

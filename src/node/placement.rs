@@ -123,8 +123,13 @@ pub enum Message {
         /// Gets what is to be told to all others.
         reply: oneshot::Sender<Result<Removal, ForgetRefusal>>,
     },
-    /// Nodes are no members any more.
-    Removed(Vec<Removal>),
+    /// Nodes are no members any more, as another one says.
+    Removed {
+        /// Which.
+        removals: Vec<Removal>,
+        /// Told when they are none here either.
+        done: oneshot::Sender<()>,
+    },
 }
 
 /// The actor.
@@ -280,7 +285,11 @@ impl Actor for PlacementActor {
                 // Whoever asked may have gone.
                 let _ = reply.send(placement.forget(&name, self.context.clocks.wall(), now, &mut out));
             }
-            Message::Removed(removals) => placement.remove(&removals, now, &mut out),
+            Message::Removed { removals, done } => {
+                placement.remove(&removals, now, &mut out);
+                // Whoever asked may have gone.
+                let _ = done.send(());
+            }
         }
         // Before the view is: whoever sees that all is in its place must not miss that it is not complete.
         self.context.counters.healing.store(placement.is_healing(), Ordering::Release);

@@ -275,9 +275,15 @@ pub async fn serve(
                 });
             }
             Request::Remove { id, removals } => {
-                context.placement.cast(placement::Message::Removed(removals));
+                let (done, removed) = oneshot::channel();
+                context.placement.cast(placement::Message::Removed { removals, done });
                 let replies = replies.clone();
-                tokio::spawn(async move { replies.send(peer::encode(&Response::Removed { id })).await });
+                tokio::spawn(async move {
+                    // Not before: whoever hears this relies on it.
+                    if removed.await.is_ok() {
+                        let _ = replies.send(peer::encode(&Response::Removed { id })).await;
+                    }
+                });
             }
             Request::Report { id, after } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());

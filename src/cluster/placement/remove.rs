@@ -72,7 +72,8 @@ impl Placement {
         self.removals.all()
     }
 
-    /// Takes a dead node out of the cluster, with all lives to come.
+    /// Takes a dead node out of the cluster, with all lives to come. One that has been taken out before is
+    /// named again, so that others can be told who were not.
     ///
     /// # Errors
     ///
@@ -93,7 +94,10 @@ impl Placement {
                 self.remove(&[removal], now, out);
                 Ok(removal)
             }
-            None => Err(ForgetRefusal::Unknown { name, dead: self.peers.dead_names() }),
+            None => match self.removals.for_ever(NodeId::of_name(&name)) {
+                Some(removal) => Ok(removal),
+                None => Err(ForgetRefusal::Unknown { name, dead: self.peers.dead_names() }),
+            },
         }
     }
 

@@ -580,7 +580,9 @@ fn a_forgotten_node_is_off_the_ring_at_once_and_stays_so_in_every_later_life() {
     let unknown = ForgetRefusal::Unknown { name: "node-9".to_owned(), dead: vec!["node-0".to_owned()] };
     assert_eq!(forget(&mut net, "node-9"), Err(unknown));
     let forgotten = net.nodes[0].identity.node;
-    assert_eq!(forget(&mut net, "node-0").unwrap().node, forgotten);
+    let removal = forget(&mut net, "node-0").unwrap();
+    assert_eq!(removal.node, forgotten);
+    assert_eq!(forget(&mut net, "node-0"), Ok(removal), "who asks again is told the same");
     assert!(net.nodes[1].placement.view().member(forgotten).is_none());
     // Its copies are rebuilt without waiting for it to come back.
     while net.deliver_one() {}

@@ -43,7 +43,8 @@ pub async fn leave(State(context): State<Arc<Context>>) -> Result<Json<Value>, F
     Ok(Json(json!({ "left": context.settings.name })))
 }
 
-/// Takes a dead node out for good.
+/// Takes a dead node out for good. That is done when another node knows it too: the end of this one would undo
+/// it otherwise.
 pub async fn forget(
     State(context): State<Arc<Context>>,
     Query(Named { name }): Query<Named>,
@@ -55,6 +56,12 @@ pub async fn forget(
     let removal = forgotten.map_err(|refusal| Failure::new(StatusCode::CONFLICT, refusal.to_string()))?;
     let others = others_alive(&context.current_view());
     let told = removal::tell(&context, &[removal]).await;
+    if told == 0 && others > 0 {
+        let reason = format!(
+            "{name} is forgotten here, but none of the {others} other nodes has confirmed that it knows: ask again"
+        );
+        return Err(Failure::new(StatusCode::SERVICE_UNAVAILABLE, reason));
+    }
     Ok(Json(json!({ "forgotten": name, "told": told, "others": others })))
 }
 

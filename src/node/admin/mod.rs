@@ -9,7 +9,7 @@
 //! | `GET /api/cluster` | asks all nodes how they are | nodes and ring as this node sees them |
 //! | `GET /api/events` | asks the others again and again | what happens, as it happens: server-sent events |
 //! | `POST /leave` | takes the node out for good: all roles and copies move away, then it ends | when it can go |
-//! | `POST /forget?name=<name>` | takes a dead node out of the cluster for good | who was told |
+//! | `POST /forget?name=<name>` | takes a dead node out of the cluster for good | when another node knows it too: how many do |
 //! | `POST /verify?wait_ms=<n>` | compares all copies of all partitions until they are alike, or so long | what differs |
 //!
 //! Answers are JSON; what was not done has a status from 400 on and says why in `error`. A page in a

@@ -19,6 +19,7 @@ use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
 
+use crate::cluster::membership::NodeId;
 use crate::cluster::view::View;
 use crate::node::context::Context;
 
@@ -315,6 +316,11 @@ impl Probe {
     /// Writes that were acknowledged without the replica that their mode wants.
     pub fn unreplicated(&self) -> u64 {
         self.0.counters.unreplicated.load(Ordering::Acquire)
+    }
+
+    /// Whether it knows that a node is removed with all its lives.
+    pub fn has_removed(&self, node: NodeId) -> bool {
+        self.0.removals().for_ever(node).is_some()
     }
 
     /// The most bytes that may wait for one peer.
