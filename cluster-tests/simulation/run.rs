@@ -240,6 +240,9 @@ fn play(cluster: &mut Cluster, rng: &mut StdRng) -> Result<Duration, String> {
             checks::always(cluster, &mut faults)?;
         }
     }
+    if rng.random_bool(0.5) {
+        break_all_connections(cluster);
+    }
     faults.heal(cluster);
     *cluster.shared.phase.borrow_mut() = Phase::Rest;
     let healed = cluster.now();
@@ -260,6 +263,13 @@ fn play(cluster: &mut Cluster, rng: &mut StdRng) -> Result<Duration, String> {
     }
     checks::read(cluster)?;
     Ok(settled_at - healed)
+}
+
+/// While clients still write: what is lost with this, nothing that comes later hides.
+fn break_all_connections(cluster: &Cluster) {
+    for (place, host) in cluster.hosts.iter().enumerate() {
+        cluster.hosts[place + 1..].iter().for_each(|other| sim::break_connections(host.port, other.port));
+    }
 }
 
 /// Runs until all is in its place and equal; when that was.
