@@ -1,9 +1,9 @@
 //! Faults of the network that hit some nodes and not others, or come and go: one way only, between two of
 //! three, again and again, or a line that is too slow.
 //!
-//! Whatever it is, no acknowledged write is lost, and when it has passed all copies are alike. While two nodes do
-//! not reach each other, clients of one wait for what the other serves: no third node relays. (Lost packets: see
-//! `packet_loss`. Doubled and disordered ones need a kernel with `netem`: the simulation has them.)
+//! Whatever it is, no acknowledged write is lost, nothing is done twice, and when it has passed all copies are alike.
+//! While two nodes do not reach each other, a third one relays what clients of one ask of the other. (Lost packets:
+//! see `packet_loss`. Doubled and disordered ones need a kernel with `netem`: the simulation has them.)
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
@@ -16,6 +16,7 @@ use std::time::Instant;
 use support::LONG;
 use support::alone;
 use support::cluster::Cluster;
+use support::counting::Counters;
 use support::figures::millis;
 use support::load::Load;
 use support::load::addresses;
@@ -24,6 +25,8 @@ use support::network::Network;
 
 /// How long a fault lasts is what is tried, not a condition.
 const FAULT: Duration = Duration::from_secs(3);
+/// How long after a cut a command may be on its way to who does not get it any more.
+const FOUND_OUT_WITHIN: Duration = Duration::from_secs(1);
 /// What may wait for a peer: in the mailbox of its sender, and in its stream.
 const WAITING_BYTES_MAX: u64 = 2 * 64 * 1024 * 1024;
 
@@ -60,20 +63,46 @@ fn two_nodes_that_do_not_hear_each_other_while_a_third_one_hears_both_lose_nothi
         let (name, plans) = network.plans();
         let cluster = Cluster::of(name, plans).await;
         nothing_is_lost(&cluster, "one-way", async || {
-            network.deafen(2, 1);
-            tokio::time::sleep(FAULT).await;
-            network.undeafen(2, 1);
+            answered_all_the_while(&network, &cluster, &[(2, 1)]).await
         })
         .await;
+        let both = [(2, 1), (1, 2)];
         nothing_is_lost(&cluster, "both-ways", async || {
-            network.deafen(2, 1);
-            network.deafen(1, 2);
-            tokio::time::sleep(FAULT).await;
-            network.undeafen(2, 1);
-            network.undeafen(1, 2);
+            answered_all_the_while(&network, &cluster, &both).await
         })
         .await;
+        assert_eq!(cluster.sum("promotions").await, 0, "nobody was held for dead");
     });
+}
+
+/// Some nodes do not hear some others for a while, and clients of all get answers, at all nodes for all keys.
+async fn answered_all_the_while(network: &Network, cluster: &Cluster, deaf: &[(u8, u8)]) {
+    let counters = Counters::start(&addresses(&cluster.nodes));
+    let relayed = cluster.sum("commands_relayed").await;
+    let cut = Instant::now();
+    deaf.iter().for_each(|(deaf, sender)| network.deafen(*deaf, *sender));
+    tokio::time::sleep(FAULT).await;
+    let end = Instant::now();
+    deaf.iter().for_each(|(deaf, sender)| network.undeafen(*deaf, *sender));
+    // Now that nothing is relayed any more, the direct way is taken again.
+    let direct = support::eventually(LONG, async || {
+        let before = cluster.sum("commands_relayed").await;
+        counters.go_on(50).await;
+        match cluster.sum("commands_relayed").await - before {
+            0 => Ok(()),
+            count => Err(format!("{count} commands were relayed")),
+        }
+    })
+    .await;
+    println!(
+        "  {} commands relayed, the direct way taken again after {}",
+        cluster.sum("commands_relayed").await - relayed,
+        millis(direct),
+    );
+    let counted = counters.stop().await;
+    assert!(cluster.sum("commands_relayed").await > relayed, "nothing was relayed");
+    counted.print(cut + FOUND_OUT_WITHIN, end);
+    counted.assert_right(&cluster.nodes, cut..cut + FOUND_OUT_WITHIN).await;
 }
 
 #[test]

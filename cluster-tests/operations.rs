@@ -403,7 +403,8 @@ async fn seed_with_clock(listener: tokio::net::TcpListener, ahead_ms: u64) {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
     let wall = Timestamp::from_millis(u64::try_from(now.as_millis()).unwrap() + ahead_ms);
     let identity = Identity { node: NodeId::from_raw(1), ..hello.identity };
-    let welcome = Welcome { identity, resume_from: 0, wall, records: Vec::new(), departed: Vec::new() };
+    let welcome =
+        Welcome { identity, resume_from: 0, link: 0, wall, records: Vec::new(), departed: Vec::new() };
     socket.write_all(&peer::encode(&Response::Welcome(welcome))).await.unwrap();
     // Until the node has read it.
     let _ = socket.read_buf(&mut input).await;

@@ -8,6 +8,7 @@
 
 pub mod client;
 pub mod cluster;
+pub mod counting;
 pub mod figures;
 pub mod load;
 pub mod network;

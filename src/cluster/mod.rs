@@ -8,6 +8,7 @@ pub mod peer;
 pub mod placement;
 pub mod planted;
 pub mod record;
+pub mod relay;
 pub mod removal;
 pub mod replication;
 pub mod report;
@@ -19,5 +20,6 @@ pub mod skew;
 pub mod slot_map;
 pub mod survey;
 pub mod view;
+pub mod vigil;
 #[cfg(feature = "sim")]
 pub mod witness;

@@ -1,18 +1,19 @@
 //! What nodes say to each other over a peer link: see `proto-spec/peer.md`.
 //!
-//! A frame is its length (32 bits, big endian) and its message in bincode's standard encoding. The
-//! length is checked before anything is read, a message must use all of its frame, and no number in
-//! it sizes memory before it has been checked. The node that dials sends [`Request`]s and the stream
-//! of changes; the node that accepts answers.
+//! The node that dials sends [`Request`]s and the stream of changes; the node that accepts answers.
+
+mod frame;
 
 use std::sync::Arc;
 
 use bincode::Decode;
 use bincode::Encode;
-use bytes::BufMut;
-use bytes::Bytes;
-use bytes::BytesMut;
 
+pub use self::frame::FRAME_BYTES_MAX;
+pub use self::frame::FrameError;
+pub use self::frame::decode;
+pub use self::frame::encode;
+pub use self::frame::encode_sized;
 use crate::cluster::membership::Bond;
 use crate::cluster::membership::ClusterId;
 use crate::cluster::membership::Identity;
@@ -39,10 +40,6 @@ use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
 pub const PEER_VERSION: u16 = 12;
-/// The longest frame, in bytes, its length field not counted.
-pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
-/// Bytes of the length field.
-pub const LENGTH_BYTES: usize = 4;
 
 /// What the node that dials says.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -164,6 +161,32 @@ pub enum Request {
         /// How long to wait.
         wait_ms: u64,
     },
+    /// As [`Request::Forward`], for somebody who does not reach who serves them.
+    Relay {
+        /// Named by the answer.
+        id: u64,
+        /// Which way.
+        detour: Detour,
+        /// In which protocol to encode the replies.
+        codec: Codec,
+        /// When to answer.
+        ack: Ack,
+        /// The commands.
+        commands: Arc<Vec<KeyCommand>>,
+    },
+    /// Give a sign of life.
+    Ping,
+}
+
+/// The way of commands that a third node passes on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
+pub struct Detour {
+    /// Who could not send them to who serves them. What somebody else passes on is not passed on again.
+    pub from: NodeId,
+    /// Who serves them.
+    pub to: NodeId,
+    /// The last link from the one to the other, as numbered in its `Welcome`: what may still arrive on it is void.
+    pub given_up: u64,
 }
 
 /// What the node that accepted says.
@@ -273,6 +296,15 @@ pub enum Response {
         /// That is so for what was written in the last so many microseconds.
         holds_us: u64,
     },
+    /// An answer to [`Request::Relay`]: who serves the commands did not answer, or was not asked.
+    Unreached {
+        /// Of the request.
+        id: u64,
+        /// Whether it may have carried them out.
+        may_have_run: bool,
+    },
+    /// The answer to [`Request::Ping`].
+    Pong,
 }
 
 /// Which of the replicas have what was written.
@@ -310,6 +342,8 @@ pub struct Welcome {
     pub identity: Identity,
     /// The frame from which on it wants the dialling node's stream.
     pub resume_from: u64,
+    /// The number of this link, which no other link of the two has had.
+    pub link: u64,
     /// Its wall clock.
     pub wall: Timestamp,
     /// The records of all members that live, its own first.
@@ -423,66 +457,14 @@ impl ScanPosition {
     pub const START: ScanPosition = ScanPosition { shard: 0, cursor: ScanCursor::START };
 }
 
-/// A frame that cannot be read. The link ends; nothing of the frame has taken effect.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum FrameError {
-    /// Its length is over the limit.
-    #[error("frame of {bytes} bytes, the limit is {FRAME_BYTES_MAX}")]
-    TooLong {
-        /// The announced length.
-        bytes: usize,
-    },
-    /// It is no message of this version.
-    #[error("frame cannot be decoded: {0}")]
-    Malformed(String),
-    /// Something stands behind the message.
-    #[error("frame has {0} bytes behind its message")]
-    TrailingBytes(usize),
-}
-
-/// Encodes a message with its length before it.
-pub fn encode<M: Encode>(message: &M) -> Bytes {
-    encode_sized(message, 0)
-}
-
-/// As [`encode`], for a message of about so many bytes: it need not be moved while it grows.
-pub fn encode_sized<M: Encode>(message: &M, bytes: usize) -> Bytes {
-    let mut frame = BytesMut::with_capacity(bytes).writer();
-    frame.get_mut().put_u32(0);
-    bincode::encode_into_std_write(message, &mut frame, bincode::config::standard())
-        .expect("encoding into memory cannot fail");
-    let mut frame = frame.into_inner();
-    let length = u32::try_from(frame.len() - LENGTH_BYTES).expect("a frame is below four gigabytes");
-    frame[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-    frame.freeze()
-}
-
-/// Takes the next complete message from what has arrived.
-///
-/// # Errors
-///
-/// [`FrameError`]: the link cannot go on.
-pub fn decode<M: Decode<()>>(input: &mut BytesMut) -> Result<Option<M>, FrameError> {
-    let Some(length) = input.first_chunk::<LENGTH_BYTES>() else { return Ok(None) };
-    let bytes = u32::from_be_bytes(*length) as usize;
-    if bytes > FRAME_BYTES_MAX {
-        return Err(FrameError::TooLong { bytes });
-    }
-    let Some(body) = input.get(LENGTH_BYTES..LENGTH_BYTES + bytes) else { return Ok(None) };
-    let config = bincode::config::standard().with_limit::<FRAME_BYTES_MAX>();
-    let (message, used) =
-        bincode::decode_from_slice(body, config).map_err(|error| FrameError::Malformed(error.to_string()))?;
-    if used < bytes {
-        return Err(FrameError::TrailingBytes(bytes - used));
-    }
-    let _ = input.split_to(LENGTH_BYTES + bytes);
-    Ok(Some(message))
-}
-
 #[cfg(test)]
 mod tests {
+    use bytes::BufMut;
+    use bytes::Bytes;
+    use bytes::BytesMut;
     use proptest::prelude::*;
 
+    use super::frame::LENGTH_BYTES;
     use super::*;
     use crate::cluster::membership::Generation;
     use crate::cluster::report::Happening;
@@ -604,6 +586,14 @@ mod tests {
                 wanted: 2,
                 wait_ms: 3,
             },
+            Request::Relay {
+                id: 1,
+                detour: Detour { from: NodeId::from_raw(1), to: NodeId::from_raw(2), given_up: 3 },
+                codec: Codec::Text,
+                ack: Ack::Async,
+                commands: Arc::new(vec![KeyCommand::new(key(), Op::Get)]),
+            },
+            Request::Ping,
         ]
     }
 
@@ -612,6 +602,7 @@ mod tests {
             Response::Welcome(Welcome {
                 identity: identity(),
                 resume_from: 1,
+                link: 2,
                 wall: Timestamp::from_millis(3),
                 records: vec![record()],
                 departed: vec![Departed { identity: identity(), record: record(), for_ms: 5 }],
@@ -651,6 +642,8 @@ mod tests {
             },
             Response::Reported { id: 8, report: report() },
             Response::Copied { id: 9, count: 1, spread: Spread::Partly, holds_us: 7 },
+            Response::Unreached { id: 1, may_have_run: true },
+            Response::Pong,
         ]
     }
 
@@ -686,18 +679,37 @@ mod tests {
     #[test]
     fn frames_are_byte_for_byte_as_the_specification_shows_them() {
         let spec = include_str!("../../proto-spec/peer.md");
-        let [_, forward, _, pull, _, _, scan, flush, size, lease, choose, _, remove, digest, _, report, _] =
-            &requests()[..]
+        let [
+            _,
+            forward,
+            _,
+            pull,
+            _,
+            _,
+            scan,
+            flush,
+            size,
+            lease,
+            choose,
+            _,
+            remove,
+            digest,
+            _,
+            report,
+            _,
+            relay,
+            ping,
+        ] = &requests()[..]
         else {
-            panic!("seventeen requests")
+            panic!("nineteen requests")
         };
         let stream = Request::Stream { number: 2, items: vec![StreamItem::Change(change())] };
         let [_, refused, version, _, _, _, forwarded, applied, scanned, _, _, rest @ ..] = &responses()[..]
         else {
-            panic!("eighteen responses")
+            panic!("twenty responses")
         };
         let frames = [forward, &stream, pull, scan, flush, size, lease, choose, remove, digest, report];
-        let frames = frames.map(encode).into_iter();
+        let frames = frames.into_iter().chain([relay, ping]).map(encode);
         let frames = frames.chain([refused, version, forwarded, applied, scanned].map(encode));
         let frames = frames.chain(rest.iter().map(encode));
         let lines = frames.map(|frame| format!("`{}`", hex(&frame)));
@@ -768,7 +780,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400), tag in 0..18_u8) {
+        fn arbitrary_bytes_never_panic(body in prop::collection::vec(any::<u8>(), 0..400), tag in 0..20_u8) {
             let mut framed = BytesMut::new();
             framed.put_u32(body.len() as u32 + 1);
             framed.put_u8(tag);
@@ -780,7 +792,7 @@ mod tests {
         }
 
         #[test]
-        fn a_flipped_bit_never_panics(which in 0..17_usize, at: prop::sample::Index, bit in 0..8_u8) {
+        fn a_flipped_bit_never_panics(which in 0..19_usize, at: prop::sample::Index, bit in 0..8_u8) {
             let mut frame = BytesMut::from(&encode(&requests()[which])[..]);
             let at = at.index(frame.len());
             frame[at] ^= 1 << bit;

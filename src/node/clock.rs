@@ -116,6 +116,11 @@ impl Pulse {
         stalled.then_some(pause)
     }
 
+    /// How long the process may stand still without having been replaced.
+    pub const fn stall_max(&self) -> Duration {
+        self.stall_max
+    }
+
     /// How many stalls there were.
     pub fn stalls(&self) -> u64 {
         self.stalls.load(Ordering::Acquire)

@@ -85,6 +85,8 @@ pub struct Counters {
     pub commands: AtomicU64,
     /// Commands sent on to another node.
     pub forwarded: AtomicU64,
+    /// Of these, commands that a third node passes on, since there is no link to who serves them.
+    pub relayed: AtomicU64,
     /// Commands that wait for a primary to be replaced.
     pub waiting: AtomicUsize,
     /// Callers that wait for the holder of a lease.

@@ -256,6 +256,7 @@ fn stats(context: &Context, figures: &ShardStats, total: &Tally, before: &Figure
         field("io_threaded_reads_processed", 0),
         field("io_threaded_writes_processed", 0),
         field("forwarded_commands", load(&counters.forwarded)),
+        field("relayed_commands", load(&counters.relayed)),
         field("rejoined_empty", context.settings.anew.map_or(0, |anew| anew.count)),
     ];
     ("Stats", fields)

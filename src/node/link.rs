@@ -31,10 +31,13 @@ use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::peer::Welcome;
 use crate::cluster::skew::SKEW_MAX_MS;
+use crate::cluster::vigil::Finding;
+use crate::cluster::vigil::Vigil;
 use crate::node::net;
 use crate::node::net::OwnedReadHalf;
 use crate::node::net::OwnedWriteHalf;
 use crate::node::net::TcpStream;
+use crate::time::Moment;
 use crate::time::Timestamp;
 
 /// How long a connection and its handshake may take.
@@ -45,6 +48,9 @@ pub const FRAMES_WAITING_MAX: usize = 1_024;
 const WRITE_BYTES_MAX: usize = 256 * 1024;
 /// Room for one read.
 const READ_BYTES: usize = 64 * 1024;
+/// How long connecting alone may take where it is tried again at once: what is lost on the way is sent again
+/// sooner so than by TCP.
+pub const CONNECT_WAIT: Duration = Duration::from_millis(250);
 
 /// Why a link could not be made, or ended.
 #[derive(Debug, thiserror::Error)]
@@ -64,15 +70,32 @@ pub enum PeerError {
     /// This node's clock is too far from the one there. Nothing was begun.
     #[error("this node's clock is {0} ms ahead of the clock there, which must be within {SKEW_MAX_MS} ms")]
     ClockOff(i64),
-    /// The other side closed the connection.
-    #[error("closed by the peer")]
+    /// The other side closed the connection, or this one gave it up.
+    #[error("closed")]
     Closed,
+    /// There was no link to send anything on. Nothing was sent.
+    #[error("no link")]
+    NoLink,
     /// Something else came than what the protocol says.
     #[error("unexpected message")]
     Unexpected,
 }
 
 impl PeerError {
+    /// Whether it is that nothing came.
+    pub fn is_silence(&self) -> bool {
+        match self {
+            PeerError::TimedOut(_) => true,
+            PeerError::Io(error) => error.kind() == io::ErrorKind::TimedOut,
+            PeerError::Frame(_)
+            | PeerError::Refused(_)
+            | PeerError::ClockOff(_)
+            | PeerError::Closed
+            | PeerError::NoLink
+            | PeerError::Unexpected => false,
+        }
+    }
+
     /// Whether it proves that no process of that node listens at its address any more.
     pub fn is_evidence(&self) -> bool {
         match self {
@@ -89,6 +112,7 @@ impl PeerError {
             | PeerError::Frame(_)
             | PeerError::ClockOff(_)
             | PeerError::Closed
+            | PeerError::NoLink
             | PeerError::Unexpected => false,
         }
     }
@@ -98,12 +122,14 @@ impl PeerError {
 pub struct FrameReader {
     socket: OwnedReadHalf,
     input: BytesMut,
+    /// Another number whenever something has come.
+    reads: Arc<AtomicU64>,
 }
 
 impl FrameReader {
     /// A reader of that socket.
     pub fn new(socket: OwnedReadHalf) -> Self {
-        Self { socket, input: BytesMut::new() }
+        Self { socket, input: BytesMut::new(), reads: Arc::default() }
     }
 
     /// The next message.
@@ -116,6 +142,7 @@ impl FrameReader {
             if self.socket.read_buf(&mut self.input).await? == 0 {
                 return Err(PeerError::Closed);
             }
+            self.reads.fetch_add(1, Ordering::Relaxed);
         }
     }
 }
@@ -156,8 +183,36 @@ pub struct Linked {
 ///
 /// [`PeerError`]: there is no link; nothing was agreed on.
 pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
+    shake_hands(TcpStream::connect(addr), hello).await
+}
+
+/// As [`dial`], where connecting alone may take no longer than that, nor than until `hurry` says that it is better
+/// begun again.
+///
+/// # Errors
+///
+/// As there.
+pub async fn dial_within(
+    addr: SocketAddr,
+    hello: Hello,
+    connect_wait: Duration,
+    hurry: impl Future<Output = ()>,
+) -> Result<Linked, PeerError> {
+    let connected = async {
+        tokio::select! {
+            connected = timeout(connect_wait, TcpStream::connect(addr)) => connected?,
+            () = hurry => Err(io::ErrorKind::TimedOut.into()),
+        }
+    };
+    shake_hands(connected, hello).await
+}
+
+async fn shake_hands(
+    connecting: impl Future<Output = io::Result<TcpStream>>,
+    hello: Hello,
+) -> Result<Linked, PeerError> {
     let handshake = async {
-        let mut socket = TcpStream::connect(addr).await?;
+        let mut socket = connecting.await?;
         socket.set_nodelay(true)?;
         net::discard_on_close(&mut socket)?;
         let (reader, mut writer) = socket.into_split();
@@ -177,6 +232,8 @@ pub async fn dial(addr: SocketAddr, hello: Hello) -> Result<Linked, PeerError> {
             | Response::Surveyed { .. }
             | Response::Reported { .. }
             | Response::Copied { .. }
+            | Response::Unreached { .. }
+            | Response::Pong
             | Response::Flushed { .. } => Err(PeerError::Unexpected),
         }
     };
@@ -191,6 +248,11 @@ pub struct LinkHandle {
     next_id: AtomicU64,
     made_at: Timestamp,
     writer: AbortHandle,
+    /// The reader ends when it is dropped.
+    open: Mutex<Option<oneshot::Sender<()>>>,
+    number: u64,
+    reads: Arc<AtomicU64>,
+    vigil: Mutex<Vigil>,
 }
 
 /// Requests by their number, which is the order in which they fail; none once the link is lost.
@@ -203,14 +265,29 @@ impl LinkHandle {
         let (frames, receiver) = mpsc::channel(FRAMES_WAITING_MAX);
         let waiting = Mutex::new(Some(BTreeMap::new()));
         let writer = tokio::spawn(write_frames(linked.writer, receiver));
-        let next_id = AtomicU64::new(1);
-        let handle = Arc::new(Self { frames, waiting, next_id, made_at: now, writer: writer.abort_handle() });
-        (Arc::clone(&handle), LinkReader { reader: linked.reader, handle })
+        let (open, closed) = oneshot::channel();
+        let handle = Arc::new(Self {
+            frames,
+            waiting,
+            next_id: AtomicU64::new(1),
+            made_at: now,
+            writer: writer.abort_handle(),
+            open: Mutex::new(Some(open)),
+            number: linked.welcome.link,
+            reads: Arc::clone(&linked.reader.reads),
+            vigil: Mutex::default(),
+        });
+        (Arc::clone(&handle), LinkReader { reader: linked.reader, handle, closed })
     }
 
     /// When the connection was made.
     pub fn made_at(&self) -> Timestamp {
         self.made_at
+    }
+
+    /// The number that the peer has given it.
+    pub fn number(&self) -> u64 {
+        self.number
     }
 
     /// Ends the link for all who use it: whoever waits for an answer, or for room to send, hears at
@@ -219,6 +296,23 @@ impl LinkHandle {
         // The writer has the other end of the channel: it closes with it.
         self.writer.abort();
         *self.waiting.lock().unwrap_or_else(PoisonError::into_inner) = None;
+        *self.open.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    }
+
+    /// Looks whether it is stuck, and asks for a sign of life if need be. `is_awaited`: something is, beside
+    /// answers to requests.
+    pub fn look(&self, now: Moment, is_awaited: bool, patience: Duration) -> Finding {
+        let waiting = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_awaited = is_awaited || waiting.as_ref().is_some_and(|waiting| !waiting.is_empty());
+        drop(waiting);
+        let reads = self.reads.load(Ordering::Relaxed);
+        let mut vigil = self.vigil.lock().unwrap_or_else(PoisonError::into_inner);
+        let finding = vigil.look(now, reads, is_awaited, patience);
+        if finding == Finding::Silent {
+            // Where there is no room for it, what is sent already will be answered.
+            self.try_send_frame(peer::encode(&Request::Ping));
+        }
+        finding
     }
 
     /// Sends something that has no answer.
@@ -255,15 +349,16 @@ impl LinkHandle {
     /// # Errors
     ///
     /// [`PeerError::Closed`]: the link was lost; it is unknown whether the request was carried out.
+    /// [`PeerError::NoLink`]: it was lost before; the request was not sent.
     pub async fn ask(&self, request: impl FnOnce(u64) -> Request) -> Result<Response, PeerError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
             Some(waiting) => waiting.insert(id, reply),
-            None => return Err(PeerError::Closed),
+            None => return Err(PeerError::NoLink),
         };
         let _forget = Forget { waiting: &self.waiting, id };
-        self.send(&request(id)).await?;
+        self.send(&request(id)).await.map_err(|_| PeerError::NoLink)?;
         answer.await.map_err(|_| PeerError::Closed)
     }
 }
@@ -286,11 +381,22 @@ impl Drop for Forget<'_> {
 pub struct LinkReader {
     reader: FrameReader,
     handle: Arc<LinkHandle>,
+    closed: oneshot::Receiver<()>,
 }
 
 impl LinkReader {
-    /// Reads until the link is lost, and says why.
-    pub async fn run(mut self, mut on_frame: impl FnMut(), mut on_applied: impl FnMut(u64)) -> PeerError {
+    /// Reads until the link is lost or closed, and says why.
+    pub async fn run(mut self, on_frame: impl FnMut(), on_applied: impl FnMut(u64)) -> PeerError {
+        let (_, nobody) = oneshot::channel();
+        let closed = std::mem::replace(&mut self.closed, nobody);
+        tokio::select! {
+            biased;
+            error = self.read(on_frame, on_applied) => error,
+            _ = closed => PeerError::Closed,
+        }
+    }
+
+    async fn read(&mut self, mut on_frame: impl FnMut(), mut on_applied: impl FnMut(u64)) -> PeerError {
         loop {
             let response = match self.reader.next::<Response>().await {
                 Ok(response) => response,
@@ -302,6 +408,7 @@ impl LinkReader {
                     on_applied(number);
                     continue;
                 }
+                Response::Pong => continue,
                 Response::Forwarded { id, .. }
                 | Response::Scanned { id, .. }
                 | Response::Sized { id, .. }
@@ -312,6 +419,7 @@ impl LinkReader {
                 | Response::Surveyed { id, .. }
                 | Response::Reported { id, .. }
                 | Response::Copied { id, .. }
+                | Response::Unreached { id, .. }
                 | Response::Flushed { id, .. } => id,
                 Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
             };

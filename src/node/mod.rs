@@ -41,6 +41,7 @@ mod join;
 mod journal;
 mod latency;
 mod lease;
+mod lines;
 mod link;
 mod listener;
 mod net;
@@ -50,6 +51,7 @@ mod peers;
 mod placement;
 mod process;
 mod redirect;
+mod relay;
 mod removal;
 mod replication_receiver;
 mod replication_sender;
@@ -168,6 +170,7 @@ pub struct Node {
     failed: oneshot::Receiver<&'static str>,
     joining: tokio::task::JoinHandle<()>,
     ticking: tokio::task::JoinHandle<()>,
+    watching: tokio::task::JoinHandle<()>,
     admin: Option<Admin>,
 }
 
@@ -262,8 +265,9 @@ impl Node {
         }
         let joining = tokio::spawn(join::run(Arc::clone(&context)));
         let ticking = tokio::spawn(clients::tick_forever(Arc::clone(&context)));
+        let watching = tokio::spawn(lines::watch(Arc::clone(&context)));
         let admin = admin_listener.map(|listener| Admin::start(Arc::clone(&context), listener));
-        Ok(Self { context, supervisor, failed, joining, ticking, admin })
+        Ok(Self { context, supervisor, failed, joining, ticking, watching, admin })
     }
 
     /// Where the node is reached.
@@ -341,6 +345,7 @@ impl Node {
         let _ = tokio::time::timeout(DRAIN_WAIT_MAX, said).await;
         self.joining.abort();
         self.ticking.abort();
+        self.watching.abort();
         if let Some(admin) = self.admin {
             admin.stop().await;
         }

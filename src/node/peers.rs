@@ -12,6 +12,7 @@ use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio::sync::watch;
@@ -20,9 +21,13 @@ use tokio::time::Instant;
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::StreamItem;
+use crate::cluster::relay::Relays;
 use crate::cluster::replication::Inbound;
 use crate::cluster::replication::Lag;
 use crate::cluster::serving::Outgoing;
+use crate::cluster::vigil::Finding;
+use crate::cluster::vigil::Patience;
+use crate::node::chance;
 use crate::node::context::Door;
 use crate::node::link::LinkHandle;
 use crate::node::replication_sender;
@@ -68,9 +73,15 @@ pub struct Peer {
     heard: AtomicU64,
     /// When our link to it was lost, if there was none since.
     lost: Mutex<Option<Moment>>,
+    /// The number of our last link to it.
+    link_number: AtomicU64,
+    /// How long our link to it may be silent.
+    patience: Mutex<Patience>,
+    /// Who passes commands on to it while there is no link.
+    relays: Mutex<Relays>,
     /// How far its clock was ahead of ours when we linked to it last, in milliseconds.
     clock_ahead_ms: AtomicI64,
-    /// How many links it has made to us.
+    /// The number of the last link that it has made to us.
     links_made: watch::Sender<u64>,
 }
 
@@ -95,8 +106,12 @@ impl Peer {
             is_overflowing: AtomicBool::new(false),
             heard: AtomicU64::new(0),
             lost: Mutex::default(),
+            link_number: AtomicU64::new(0),
+            patience: Mutex::default(),
+            relays: Mutex::default(),
             clock_ahead_ms: AtomicI64::new(0),
-            links_made: watch::Sender::new(0),
+            // So that no number is given in two lives of this process.
+            links_made: watch::Sender::new(chance::number() >> 1),
         }
     }
 
@@ -107,21 +122,76 @@ impl Peer {
 
     /// The link is up, or lost. All requests on the one before fail at once.
     pub fn set_link(&self, link: Option<Arc<LinkHandle>>) {
+        if let Some(link) = &link {
+            self.link_number.store(link.number(), Ordering::Release);
+        }
         let before = std::mem::replace(&mut *self.link.write().unwrap_or_else(PoisonError::into_inner), link);
         if let Some(before) = before {
             before.close();
         }
     }
 
-    /// It has made a link to us. The receiver changes when it makes the next one.
-    pub fn linked(&self) -> watch::Receiver<u64> {
-        self.links_made.send_modify(|count| *count += 1);
-        self.links_made.subscribe()
+    /// Looks at our link to it, and gives it up if it is stuck. Says since when it was silent then.
+    pub fn look(&self, now: Moment, ordinary_patience: Duration) -> Option<Moment> {
+        let link = self.link()?;
+        let patience = lock(&self.patience).limit(now, ordinary_patience);
+        let Finding::Stuck { since } = link.look(now, self.lag().items > 0, patience) else { return None };
+        let mut current = self.link.write().unwrap_or_else(PoisonError::into_inner);
+        // Or it has been replaced meanwhile.
+        current.take_if(|current| Arc::ptr_eq(current, &link))?;
+        drop(current);
+        lock(&self.patience).gave_up(now);
+        self.lose(since);
+        link.close();
+        Some(since)
+    }
+
+    /// The number of our last link to it.
+    pub fn link_number(&self) -> u64 {
+        self.link_number.load(Ordering::Acquire)
+    }
+
+    /// Who passes commands on to it while there is no link.
+    pub fn relays(&self) -> MutexGuard<'_, Relays> {
+        lock(&self.relays)
+    }
+
+    /// It has made a link to us: the link's number, and a receiver that changes when the link is to end. None: it
+    /// has made another one since.
+    pub fn linked(&self) -> Option<(u64, watch::Receiver<u64>)> {
+        let mut number = 0;
+        self.links_made.send_modify(|last| {
+            *last += 1;
+            number = *last;
+        });
+        let link = self.links_made.subscribe();
+        let is_last = *link.borrow() == number;
+        is_last.then_some((number, link))
     }
 
     /// No link of it goes on.
     pub fn end_links(&self) {
-        self.links_made.send_modify(|count| *count += 1);
+        self.links_made.send_modify(|number| *number += 1);
+    }
+
+    /// Returns when it makes a link to us.
+    pub fn links(&self) -> impl Future<Output = ()> + use<> {
+        let mut links = self.links_made.subscribe();
+        async move {
+            if links.changed().await.is_err() {
+                // Nobody knows it any more.
+                std::future::pending().await
+            }
+        }
+    }
+
+    /// The link with this number does not go on.
+    pub fn end_link(&self, number: u64) {
+        self.links_made.send_if_modified(|last| {
+            let is_last = *last == number;
+            *last += u64::from(is_last);
+            is_last
+        });
     }
 
     /// The life in which we know it.
@@ -136,7 +206,7 @@ impl Peer {
 
     /// What of its stream has been applied here.
     pub fn source(&self) -> MutexGuard<'_, Source> {
-        self.source.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.source)
     }
 
     /// Adds items to our stream to it, unless too much waits already: then the stream breaks. The mark is
@@ -163,7 +233,7 @@ impl Peer {
     pub fn taken(&self, bytes: usize, kept: Lag) {
         // In this order: what is taken out must not seem to be gone meanwhile.
         self.kept_bytes.store(kept.bytes, Ordering::Release);
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner) = kept;
+        *lock(&self.kept) = kept;
         self.leave_mailbox(bytes);
     }
 
@@ -192,22 +262,23 @@ impl Peer {
 
     /// How far it is behind, what waits in the mailbox of its sender not counted.
     pub fn lag(&self) -> Lag {
-        *self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.kept)
     }
 
-    /// Our link to it is lost.
+    /// Our link to it is lost, or could not be made.
     pub fn lose(&self, now: Moment) {
-        self.lost.lock().unwrap_or_else(PoisonError::into_inner).get_or_insert(now);
+        lock(&self.lost).get_or_insert(now);
     }
 
     /// Our link to it is up.
-    pub fn is_found(&self) {
-        *self.lost.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    pub fn is_found(&self, now: Moment, ordinary_patience: Duration) {
+        lock(&self.patience).linked(now, ordinary_patience);
+        *lock(&self.lost) = None;
     }
 
     /// When our link to it was lost, if there was none since.
     pub fn lost_at(&self) -> Option<Moment> {
-        *self.lost.lock().unwrap_or_else(PoisonError::into_inner)
+        *lock(&self.lost)
     }
 
     /// How far its clock is ahead of ours, now that we have linked to it.
@@ -229,6 +300,10 @@ impl Peer {
     pub fn heard(&self) -> Moment {
         Moment::from_micros(self.heard.load(Ordering::Acquire))
     }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn item_bytes(item: &StreamItem) -> usize {

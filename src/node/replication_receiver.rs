@@ -12,6 +12,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
 use tokio::sync::oneshot;
+use tokio::sync::watch;
 use tracing::debug;
 use tracing::warn;
 
@@ -25,6 +26,7 @@ use crate::cluster::placement::PullId;
 use crate::cluster::planted;
 use crate::cluster::planted::Bug;
 use crate::cluster::replication::Arrival;
+use crate::command::Ack;
 use crate::command::Codec;
 use crate::command::KeyCommand;
 use crate::node::acks::Acks;
@@ -40,6 +42,7 @@ use crate::node::link::FrameReader;
 use crate::node::link::PeerError;
 use crate::node::peers::Peer;
 use crate::node::placement;
+use crate::node::relay;
 use crate::node::router;
 use crate::node::shard;
 use crate::node::survey;
@@ -54,6 +57,8 @@ use crate::time::Version;
 const FRAMES_WAITING_MAX: usize = 16;
 /// Requests of one peer that are carried out at a time.
 const REQUESTS_MAX: usize = 4_096;
+/// Batches of one peer that are being passed on at a time.
+const RELAYS_MAX: usize = 1_024;
 
 /// A frame of the stream.
 #[derive(Debug)]
@@ -177,21 +182,28 @@ impl ReplicationReceiver {
     }
 }
 
-/// Reads a link until it is lost: passes the stream on, answers the requests.
+/// Reads a link until it is lost: passes the stream on, answers the requests. The link began after so many stalls
+/// of this process, and is over when `link` changes.
 pub async fn serve(
     context: Arc<Context>,
     peer: Arc<Peer>,
     mut reader: FrameReader,
-    receiver: ActorRef<Message>,
-    replies: mpsc::Sender<Bytes>,
+    (receiver, replies): (ActorRef<Message>, mpsc::Sender<Bytes>),
+    (link, stalls): (watch::Receiver<u64>, u64),
 ) -> PeerError {
     let frames = Arc::new(Semaphore::new(FRAMES_WAITING_MAX));
     let requests = Arc::new(Semaphore::new(REQUESTS_MAX));
+    let relays = Arc::new(Semaphore::new(RELAYS_MAX));
+    let here = context.current_view().me();
     loop {
         let request = match reader.next::<Request>().await {
             Ok(request) => request,
             Err(error) => return error,
         };
+        // What has arrived before may have been sent another way since.
+        if link.has_changed().unwrap_or(true) || context.pulse.stalls() > stalls {
+            return PeerError::Closed;
+        }
         peer.hear(context.clocks.now());
         match request {
             Request::Stream { number, items } => {
@@ -201,31 +213,39 @@ pub async fn serve(
                 }
             }
             Request::Forward { id, codec, ack, commands } => {
-                let mut acks = Acks::new(ack);
-                let answered = forward_at_once(&context, id, codec, &mut acks, &commands);
-                if let Some(response) = &answered
-                    && acks.is_empty()
-                {
-                    // A peer that reads no answers is not read from either.
-                    if replies.send(peer::encode(response)).await.is_err() {
+                if carry_out(&context, &requests, &replies, id, (codec, ack), commands).await.is_none() {
+                    return PeerError::Closed;
+                }
+            }
+            Request::Relay { id, detour, codec, ack, commands } if detour.to == here => {
+                if let Some(from) = context.peers.find(detour.from) {
+                    from.end_link(detour.given_up);
+                }
+                if carry_out(&context, &requests, &replies, id, (codec, ack), commands).await.is_none() {
+                    return PeerError::Closed;
+                }
+            }
+            Request::Relay { id, detour, codec, ack, commands } => {
+                let permit = Arc::clone(&relays).try_acquire_owned();
+                let Some(permit) = permit.ok().filter(|_| detour.from == peer.node) else {
+                    let refusal = Response::Unreached { id, may_have_run: false };
+                    if replies.send(peer::encode(&refusal)).await.is_err() {
                         return PeerError::Closed;
                     }
                     continue;
-                }
-                let Ok(permit) = Arc::clone(&requests).acquire_owned().await else {
-                    return PeerError::Closed;
                 };
                 let (context, replies) = (Arc::clone(&context), replies.clone());
                 tokio::spawn(async move {
-                    let response = match answered {
-                        Some(response) => response,
-                        None => forward(&context, id, codec, &mut acks, Arc::unwrap_or_clone(commands)).await,
-                    };
-                    acks.reached(&context).await;
-                    // Whoever asked sees its link lost if this one is.
+                    let how = (codec, ack);
+                    let response = relay::pass_on(&context, id, detour, how, commands, stalls).await;
                     let _ = replies.send(peer::encode(&response)).await;
                     drop(permit);
                 });
+            }
+            Request::Ping => {
+                if replies.send(peer::encode(&Response::Pong)).await.is_err() {
+                    return PeerError::Closed;
+                }
             }
             Request::Scan { id, position, visits, expected } => {
                 let (context, replies) = (Arc::clone(&context), replies.clone());
@@ -326,6 +346,38 @@ pub async fn serve(
             Request::Hello(_) => return PeerError::Unexpected,
         }
     }
+}
+
+/// Carries out commands, at once if that needs no waiting. None: the link is lost.
+async fn carry_out(
+    context: &Arc<Context>,
+    requests: &Arc<Semaphore>,
+    replies: &mpsc::Sender<Bytes>,
+    id: u64,
+    (codec, ack): (Codec, Ack),
+    commands: Arc<Vec<KeyCommand>>,
+) -> Option<()> {
+    let mut acks = Acks::new(ack);
+    let answered = forward_at_once(context, id, codec, &mut acks, &commands);
+    if let Some(response) = &answered
+        && acks.is_empty()
+    {
+        // A peer that reads no answers is not read from either.
+        return replies.send(peer::encode(response)).await.ok();
+    }
+    let permit = Arc::clone(requests).acquire_owned().await.ok()?;
+    let (context, replies) = (Arc::clone(context), replies.clone());
+    tokio::spawn(async move {
+        let response = match answered {
+            Some(response) => response,
+            None => forward(&context, id, codec, &mut acks, Arc::unwrap_or_clone(commands)).await,
+        };
+        acks.reached(&context).await;
+        // Whoever asked sees its link lost if this one is.
+        let _ = replies.send(peer::encode(&response)).await;
+        drop(permit);
+    });
+    Some(())
 }
 
 /// The answer to commands that are all for one shard, if that is free. It needs no task of its own.

@@ -32,7 +32,10 @@ use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::gossip;
+use crate::node::lines;
 use crate::node::link;
+use crate::node::link::CONNECT_WAIT;
+use crate::node::link::HANDSHAKE_WAIT_MAX;
 use crate::node::link::LinkHandle;
 use crate::node::link::PeerError;
 use crate::node::peers::Mark;
@@ -56,6 +59,8 @@ const REDIAL_AFTER_MIN: Duration = Duration::from_millis(5);
 const REDIAL_AFTER_MAX: Duration = Duration::from_millis(500);
 /// Refusals in a row that prove that the process is gone.
 const REFUSALS_PROVE_DEATH: u32 = 2;
+/// Every so many attempts a peer that is far away gets its time.
+const PATIENT_TRY: u32 = 8;
 /// How long a stream pauses when its link has no room.
 const ROOM_PAUSE: Duration = Duration::from_millis(2);
 
@@ -275,7 +280,7 @@ impl ReplicationSender {
         state.outbound.resume(welcome.resume_from);
         reach_marks(state);
         self.peer.set_link(Some(Arc::clone(&link)));
-        self.peer.is_found();
+        self.peer.is_found(self.context.clocks.now(), lines::patience(&self.context));
         removal::tell_one(&self.context, Arc::clone(&link));
         state.link = Some(link);
         placement::be_introduced(&self.context, (welcome.records, welcome.departed));
@@ -346,9 +351,11 @@ struct Dialler {
 
 impl Dialler {
     async fn run(self, sender: ActorRef<Message>) {
-        let (mut refusals, mut pause) = (0, REDIAL_AFTER_MIN);
+        let (mut refusals, mut pause, mut tries) = (0, REDIAL_AFTER_MIN, 0);
         loop {
-            match self.link_once(&sender).await {
+            tries += 1;
+            let connect_wait = if tries % PATIENT_TRY == 0 { HANDSHAKE_WAIT_MAX } else { CONNECT_WAIT };
+            match self.link_once(&sender, connect_wait).await {
                 Ok(error) => {
                     self.peer.lose(self.context.clocks.now());
                     debug!(peer = %self.identity, %error, "peer link lost");
@@ -357,9 +364,14 @@ impl Dialler {
                     continue;
                 }
                 Err(error) => {
+                    self.peer.lose(self.context.clocks.now());
                     debug!(peer = %self.identity, %error, "peer link not made");
                     removal::heed(&self.context, &error);
                     refusals = if error.is_evidence() { refusals + 1 } else { 0 };
+                    if error.is_silence() {
+                        // That was pause enough: when the line is whole again, the link is to be there.
+                        pause = REDIAL_AFTER_MIN;
+                    }
                 }
             }
             if refusals == REFUSALS_PROVE_DEATH {
@@ -383,13 +395,17 @@ impl Dialler {
     }
 
     /// One link from dialling to its loss. An error: there was none.
-    async fn link_once(&self, sender: &ActorRef<Message>) -> Result<PeerError, PeerError> {
+    async fn link_once(
+        &self,
+        sender: &ActorRef<Message>,
+        connect_wait: Duration,
+    ) -> Result<PeerError, PeerError> {
         let (reply, start) = tokio::sync::oneshot::channel();
         sender.cast(Message::Dialling(self.number, reply)).map_err(|_| PeerError::Closed)?;
         let start = start.await.map_err(|_| PeerError::Closed)?;
         let hello = hello(&self.context, Some((self.peer.node, start)));
         let sent = self.context.clocks.wall();
-        let linked = link::dial(self.identity.addr, hello).await?;
+        let linked = link::dial_within(self.identity.addr, hello, connect_wait, self.peer.links()).await?;
         self.compare_clocks(sent, linked.welcome.wall);
         let identity = linked.welcome.identity;
         if identity.generation > self.identity.generation {

@@ -148,6 +148,7 @@ fn own_lines(context: &Context) -> Vec<String> {
         line("connections_refused", load(&counters.connections_refused)),
         line("commands", load(&counters.commands)),
         line("commands_forwarded", load(&counters.forwarded)),
+        line("commands_relayed", load(&counters.relayed)),
         line("commands_redirected", load(&counters.redirected)),
         line("commands_waiting", counters.waiting.load(Ordering::Relaxed)),
         line("lease_waiters", counters.lease_waiters.load(Ordering::Relaxed)),

@@ -28,6 +28,8 @@ use crate::command::Refusal;
 use crate::node::acks::Acks;
 use crate::node::context::Context;
 use crate::node::context::Counters;
+use crate::node::link::PeerError;
+use crate::node::relay;
 use crate::node::shard;
 use crate::node::shard::Batch;
 use crate::node::shard::Replies;
@@ -425,15 +427,22 @@ async fn forward_piece(
     commands: Arc<Vec<KeyCommand>>,
 ) -> Vec<Answer> {
     Counters::add(&context.counters.forwarded, commands.len());
-    let Some(link) = context.peers.find(node).and_then(|peer| peer.link()) else {
-        return all(Answer::Moved, &commands);
+    let Some(peer) = context.peers.find(node) else { return all(Answer::Moved, &commands) };
+    let answer = match peer.link() {
+        Some(link) => {
+            let sent = Arc::clone(&commands);
+            link.ask(|id| Request::Forward { id, codec, ack, commands: sent }).await
+        }
+        // Seldom, and not to be part of every forwarding's memory.
+        None => Box::pin(relay::ask(context, &peer, (codec, ack), &commands)).await,
     };
-    let sent = Arc::clone(&commands);
-    match link.ask(|id| Request::Forward { id, codec, ack, commands: sent }).await {
+    match answer {
         Ok(Response::Forwarded { outcomes, replies, latest, .. }) if outcomes.len() == commands.len() => {
             context.observe(latest);
             split(outcomes, &replies.0, &commands)
         }
+        // Nothing was sent.
+        Err(PeerError::NoLink) => all(Answer::Moved, &commands),
         // The link is lost, or the peer is broken.
         Ok(_) | Err(_) => all(Answer::Lost, &commands),
     }

@@ -27,8 +27,8 @@ use crate::node::link::PeerError;
 use crate::node::net::TcpStream;
 use crate::node::own_identity;
 use crate::node::placement;
-use crate::node::replication_receiver;
 use crate::node::replication_receiver::ReplicationReceiver;
+use crate::node::replication_receiver::serve;
 
 /// Serves a connection of another node until it ends, and says why it has.
 pub async fn welcome(
@@ -58,6 +58,8 @@ pub async fn welcome(
             | Request::Survey { .. }
             | Request::Report { .. }
             | Request::AwaitCopies { .. }
+            | Request::Relay { .. }
+            | Request::Ping
             | Request::Flush { .. } => return Err(PeerError::Unexpected),
         },
         Err(_) => return Err(PeerError::TimedOut(HANDSHAKE_WAIT_MAX)),
@@ -71,18 +73,22 @@ pub async fn welcome(
     let identity = own_identity(&context);
     let Some((_, start)) = hello.link else {
         // Somebody looks for the cluster, or wants to know whether we live.
-        let welcome = Welcome { identity, resume_from: 0, wall: context.clocks.wall(), records, departed };
+        let wall = context.clocks.wall();
+        let welcome = Welcome { identity, resume_from: 0, link: 0, wall, records, departed };
         writer.write_all(&peer::encode(&Response::Welcome(welcome))).await?;
         return Ok(());
     };
     let peer = context.peers.meet(hello.identity.node);
+    // A peer has one link to us: what an older one still has to say, the newer one repeats.
+    let Some((link, mut newer_link)) = peer.linked() else { return Err(PeerError::Closed) };
     let (resume_from, has_gap) = peer.source().inbound.start(start);
     // Before the link: placement keeps nothing about nodes that it does not know.
     context.placement.cast(placement::Message::Record(Box::new(hello.from)));
     context.placement.cast(placement::Message::Linked { node: hello.identity.node, has_gap });
     // Membership learns of a node that found us first.
     context.gossip.cast(gossip::Message::Announce(hello.identity));
-    let welcome = Welcome { identity, resume_from, wall: context.clocks.wall(), records, departed };
+    let wall = context.clocks.wall();
+    let welcome = Welcome { identity, resume_from, link, wall, records, departed };
     writer.write_all(&peer::encode(&Response::Welcome(welcome))).await?;
 
     let (replies, frames) = mpsc::channel(link::FRAMES_WAITING_MAX);
@@ -96,13 +102,11 @@ pub async fn welcome(
     let (receiver, ended) =
         Actor::spawn_linked(None, actor, (), supervisor).await.map_err(|_| PeerError::Closed)?;
     // A receiver that fails ends its link: the peer dials again and goes on from what is applied.
-    let mut newer_link = peer.linked();
     let mut hang_up = context.hang_up.subscribe();
     let error = tokio::select! {
         biased;
-        error = replication_receiver::serve(context, peer, reader, receiver.clone(), replies) => error,
+        error = serve(context, peer, reader, (receiver.clone(), replies), (newer_link.clone(), stalls)) => error,
         _ = ended => PeerError::Closed,
-        // A peer has one link to us: what an older one still has to say, the newer one repeats.
         _ = newer_link.changed() => PeerError::Closed,
         _ = hang_up.wait_for(|hang_up| stalls < hang_up.stalls) => PeerError::Closed,
     };

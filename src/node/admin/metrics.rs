@@ -111,6 +111,11 @@ fn commands(page: &mut Exposition, context: &Context) {
     let counters = &context.counters;
     page.counter("cachegopher_commands_forwarded_total", "Commands sent on to the node that serves the key.")
         .is(load(&counters.forwarded));
+    page.counter(
+        "cachegopher_commands_relayed_total",
+        "Commands sent on through a third node, for want of a link.",
+    )
+    .is(load(&counters.relayed));
     page.counter("cachegopher_commands_redirected_total", "Times that a cluster-aware client was sent on.")
         .is(load(&counters.redirected));
     page.gauge("cachegopher_commands_waiting", "Commands that wait for a primary to be replaced.")

@@ -71,7 +71,7 @@ struct World {
     down: BTreeMap<u16, bool>,
     clocks: BTreeMap<u16, Clock>,
     ports: BTreeMap<IpAddr, u16>,
-    /// Connections whose first end has thrown away what it sent into a cut.
+    /// Connections whose first end has thrown away what it sent into a cut, or while they were stuck.
     discarded: BTreeSet<(SocketAddr, SocketAddr)>,
     /// How often the connections of two nodes were broken, the smaller port first.
     breaks: BTreeMap<(u16, u16), u64>,
@@ -279,7 +279,8 @@ fn discard(ends: (SocketAddr, SocketAddr)) {
     with(|world| {
         let port = |end: SocketAddr| world.ports.get(&end.ip()).copied().unwrap_or_default();
         let (from, to) = (port(ends.0), port(ends.1));
-        if world.is_cut(from, to) || world.is_cut(to, from) {
+        let is_stuck = world.stuck.contains(&(from.min(to), from.max(to)));
+        if is_stuck || world.is_cut(from, to) || world.is_cut(to, from) {
             world.discarded.insert(ends);
         }
     });
