@@ -2,8 +2,8 @@
 //! three, again and again, or a line that is too slow.
 //!
 //! Whatever it is, no acknowledged write is lost, nothing is done twice, and when it has passed all copies are alike.
-//! While two nodes do not reach each other, a third one relays what clients of one ask of the other. (Lost packets:
-//! see `packet_loss`. Doubled and disordered ones need a kernel with `netem`: the simulation has them.)
+//! While two nodes do not reach each other, a third one relays what clients of one ask of the other. (Packets that
+//! are lost, late, doubled or changed: see `rough_lines`.)
 
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 

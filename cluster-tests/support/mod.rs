@@ -15,6 +15,7 @@ pub mod network;
 pub mod node;
 pub mod ports;
 pub mod resp;
+pub mod rough_line;
 
 use std::time::Duration;
 use std::time::Instant;

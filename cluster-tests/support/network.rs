@@ -17,9 +17,13 @@ use std::sync::atomic::Ordering;
 
 use nix::sched::CloneFlags;
 use nix::sched::setns;
+use tun_rs::DeviceBuilder;
+use tun_rs::Layer;
+use tun_rs::SyncDevice;
 
 use super::cluster::unique_name;
 use super::node::Plan;
+use super::rough_line::RoughLine;
 
 const CLIENT_PORT: u16 = 31_337;
 const PEER_PORT: u16 = 41_337;
@@ -83,24 +87,17 @@ impl Network {
         }
     }
 
-    /// Of the packets that a node sends and is sent by others, so many of a hundred are lost. Says why if this machine
-    /// cannot do that.
-    pub fn lose_some(&self, number: u8, percent: u8) -> Result<(), String> {
-        let hub = self.hub();
-        tc(&hub, &["qdisc", "add", "dev", &format!("p{number}"), "clsact"])?;
-        // Needs no `netem`: a random number, its remainder by a hundred; if that is below, drop (2), else go on (-1).
-        let program = format!("5,32 0 0 4294963256,148 0 0 100,53 1 0 {percent},6 0 0 2,6 0 0 4294967295");
-        for direction in ["ingress", "egress"] {
-            let port = format!("p{number}");
-            let filter = ["filter", "add", "dev", &port, direction, "bpf", "da", "bytecode", &program];
-            tc(&hub, &filter)?;
-        }
-        Ok(())
-    }
-
-    /// All of them arrive again.
-    pub fn lose_none(&self, number: u8) {
-        tc(&self.hub(), &["qdisc", "del", "dev", &format!("p{number}"), "clsact"]).unwrap();
+    /// Replaces a node's cable by one that can be rough. Before the node starts; says why if this machine cannot do
+    /// that.
+    pub fn rough_line(&self, number: u8) -> Result<RoughLine, String> {
+        let (hub, place) = (&self.hub(), &self.place(number));
+        ip(&format!("-n {place} link del peers"))?;
+        let port = format!("p{number}");
+        let line = RoughLine::between(tap(place, "peers")?, tap(hub, &port)?);
+        ip(&format!("-n {place} addr add 10.77.0.{number}/24 dev peers"))?;
+        ip(&format!("-n {place} link set peers up"))?;
+        ip(&format!("-n {hub} link set {port} master left up"))?;
+        Ok(line)
     }
 
     /// Takes a node's link to the others down.
@@ -192,6 +189,19 @@ impl Drop for Network {
             let _ = ip(&format!("netns delete {namespace}"));
         }
     }
+}
+
+/// A device of a namespace whose cable ends in our hands.
+fn tap(namespace: &str, name: &str) -> Result<SyncDevice, String> {
+    let failed = |error: &dyn std::fmt::Display| format!("tap device {name}: {error}");
+    let namespace = std::fs::File::open(format!("/run/netns/{namespace}")).map_err(|error| failed(&error))?;
+    let name = name.to_owned();
+    // A thread of its own: it stays in that namespace.
+    let made = std::thread::spawn(move || {
+        setns(namespace, CloneFlags::CLONE_NEWNET)?;
+        DeviceBuilder::new().name(name).layer(Layer::L2).build_sync()
+    });
+    made.join().unwrap().map_err(|error| failed(&error))
 }
 
 fn ip(words: &str) -> Result<(), String> {
