@@ -213,7 +213,7 @@ async fn shake_hands(
 ) -> Result<Linked, PeerError> {
     let handshake = async {
         let mut socket = connecting.await?;
-        socket.set_nodelay(true)?;
+        net::send_promptly(&socket)?;
         net::discard_on_close(&mut socket)?;
         let (reader, mut writer) = socket.into_split();
         writer.write_all(&peer::encode(&Request::Hello(hello))).await?;

@@ -24,6 +24,7 @@ use crate::node::link;
 use crate::node::link::FrameReader;
 use crate::node::link::HANDSHAKE_WAIT_MAX;
 use crate::node::link::PeerError;
+use crate::node::net;
 use crate::node::net::TcpStream;
 use crate::node::own_identity;
 use crate::node::placement;
@@ -36,7 +37,7 @@ pub async fn welcome(
     supervisor: ActorCell,
     socket: TcpStream,
 ) -> Result<(), PeerError> {
-    socket.set_nodelay(true)?;
+    net::send_promptly(&socket)?;
     let stalls = context.stalls_before().await;
     let (reader, mut writer) = socket.into_split();
     let mut reader = FrameReader::new(reader);

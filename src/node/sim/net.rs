@@ -48,6 +48,11 @@ where
     Ok(())
 }
 
+/// Here nothing is lost that would be sent again.
+pub fn send_promptly(socket: &TcpStream) -> io::Result<()> {
+    socket.set_nodelay(true)
+}
+
 /// What was sent into a cut before the socket is closed does not arrive.
 pub fn discard_on_close(socket: &mut TcpStream) -> io::Result<()> {
     socket.discards = true;
