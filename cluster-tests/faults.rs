@@ -10,6 +10,7 @@
 #[path = "support/mod.rs"]
 mod support;
 
+use std::collections::HashSet;
 use std::time::Duration;
 use std::time::Instant;
 
@@ -71,17 +72,34 @@ fn two_nodes_that_do_not_hear_each_other_while_a_third_one_hears_both_lose_nothi
             answered_all_the_while(&network, &cluster, &both).await
         })
         .await;
+        both.iter().for_each(|(deaf, sender)| network.deafen(*deaf, *sender));
+        let start = Instant::now();
+        assert_eq!(cluster.nodes[0].connect().await.ask("FLUSH").await, "OK");
+        println!("both-ways: FLUSH took {}", millis(start.elapsed()));
+        for node in &cluster.nodes {
+            assert_eq!(node.connect().await.list("KEYS").await.len(), 0, "as {} says", node.plan.name);
+        }
+        both.iter().for_each(|(deaf, sender)| network.undeafen(*deaf, *sender));
+        cluster.at_rest().await;
+        cluster.nodes[0].assert_alike().await;
         assert_eq!(cluster.sum("promotions").await, 0, "nobody was held for dead");
     });
 }
 
 /// Some nodes do not hear some others for a while, and clients of all get answers, at all nodes for all keys.
 async fn answered_all_the_while(network: &Network, cluster: &Cluster, deaf: &[(u8, u8)]) {
+    let marks: Vec<String> = (0..50).map(|number| format!("mark-{number}")).collect();
+    cluster.nodes[0].connect().await.ask_all(marks.iter().map(|key| format!("SET {key} here"))).await;
     let counters = Counters::start(&addresses(&cluster.nodes));
     let relayed = cluster.sum("commands_relayed").await;
     let cut = Instant::now();
     deaf.iter().for_each(|(deaf, sender)| network.deafen(*deaf, *sender));
     tokio::time::sleep(FAULT).await;
+    for node in &cluster.nodes {
+        let keys: HashSet<String> = node.connect().await.list("KEYS").await.into_iter().collect();
+        let missing = marks.iter().find(|key| !keys.contains(*key));
+        assert_eq!(missing, None, "{} lists no such key", node.plan.name);
+    }
     let end = Instant::now();
     deaf.iter().for_each(|(deaf, sender)| network.undeafen(*deaf, *sender));
     // Now that nothing is relayed any more, the direct way is taken again.

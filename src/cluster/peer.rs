@@ -2,6 +2,7 @@
 //!
 //! The node that dials sends [`Request`]s and the stream of changes; the node that accepts answers.
 
+mod errand;
 mod frame;
 
 use std::sync::Arc;
@@ -9,6 +10,8 @@ use std::sync::Arc;
 use bincode::Decode;
 use bincode::Encode;
 
+pub use self::errand::Detour;
+pub use self::errand::Errand;
 pub use self::frame::FRAME_BYTES_MAX;
 pub use self::frame::FrameError;
 pub use self::frame::decode;
@@ -161,32 +164,15 @@ pub enum Request {
         /// How long to wait.
         wait_ms: u64,
     },
-    /// As [`Request::Forward`], for somebody who does not reach who serves them.
+    /// Pass a request on, for somebody who does not reach whom it is for.
     Relay {
-        /// Named by the answer.
-        id: u64,
         /// Which way.
         detour: Detour,
-        /// In which protocol to encode the replies.
-        codec: Codec,
-        /// When to answer.
-        ack: Ack,
-        /// The commands.
-        commands: Arc<Vec<KeyCommand>>,
+        /// The request, under the number that the answer names.
+        errand: Errand,
     },
     /// Give a sign of life.
     Ping,
-}
-
-/// The way of commands that a third node passes on.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
-pub struct Detour {
-    /// Who could not send them to who serves them. What somebody else passes on is not passed on again.
-    pub from: NodeId,
-    /// Who serves them.
-    pub to: NodeId,
-    /// The last link from the one to the other, as numbered in its `Welcome`: what may still arrive on it is void.
-    pub given_up: u64,
 }
 
 /// What the node that accepted says.
@@ -296,11 +282,11 @@ pub enum Response {
         /// That is so for what was written in the last so many microseconds.
         holds_us: u64,
     },
-    /// An answer to [`Request::Relay`]: who serves the commands did not answer, or was not asked.
+    /// An answer to [`Request::Relay`]: whom it is for did not answer, or was not asked.
     Unreached {
         /// Of the request.
         id: u64,
-        /// Whether it may have carried them out.
+        /// Whether it may have been carried out.
         may_have_run: bool,
     },
     /// The answer to [`Request::Ping`].
@@ -587,11 +573,14 @@ mod tests {
                 wait_ms: 3,
             },
             Request::Relay {
-                id: 1,
                 detour: Detour { from: NodeId::from_raw(1), to: NodeId::from_raw(2), given_up: 3 },
-                codec: Codec::Text,
-                ack: Ack::Async,
-                commands: Arc::new(vec![KeyCommand::new(key(), Op::Get)]),
+                errand: Errand::new(Request::Forward {
+                    id: 1,
+                    codec: Codec::Text,
+                    ack: Ack::Async,
+                    commands: Arc::new(vec![KeyCommand::new(key(), Op::Get)]),
+                })
+                .unwrap(),
             },
             Request::Ping,
         ]

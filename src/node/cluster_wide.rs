@@ -20,6 +20,7 @@ use crate::command::matches;
 use crate::node::chance;
 use crate::node::context::Context;
 use crate::node::redirect::Scope;
+use crate::node::relay;
 use crate::node::report;
 use crate::node::shard;
 use crate::store::Partition;
@@ -148,9 +149,9 @@ async fn list_there(
     visits: Option<u32>,
     expected: Option<&Arc<PartitionSet>>,
 ) -> Option<Listed> {
-    let link = context.peers.find(node)?.link()?;
     let expected = expected.map(|expected| PartitionSet::clone(expected));
-    let answer = link.ask(|id| Request::Scan { id, position, visits, expected });
+    let request = |id| Request::Scan { id, position, visits, expected: expected.clone() };
+    let answer = relay::ask_any_way(context, node, request);
     match timeout_at(Instant::now() + STEP_WAIT_MAX, answer).await {
         Ok(Ok(Response::Scanned { keys, next, is_as_expected, .. })) => {
             let keys = keys.into_iter().map(|key| key.0).collect();
@@ -343,8 +344,8 @@ async fn sizes(context: &Arc<Context>, scope: Scope) -> Result<Vec<(NodeId, Size
 }
 
 async fn size_there(context: &Context, node: NodeId) -> Option<(Size, PartitionSet)> {
-    let link = context.peers.find(node)?.link()?;
-    match timeout_at(Instant::now() + STEP_WAIT_MAX, link.ask(|id| Request::Size { id })).await {
+    let answer = relay::ask_any_way(context, node, |id| Request::Size { id });
+    match timeout_at(Instant::now() + STEP_WAIT_MAX, answer).await {
         Ok(Ok(Response::Sized { keys, expiring, partitions, .. })) => {
             Some((Size { keys, expiring }, partitions))
         }
@@ -402,8 +403,8 @@ pub async fn any_key(context: &Arc<Context>, scope: Scope) -> Result<Option<Byte
 }
 
 async fn any_key_there(context: &Context, node: NodeId) -> Option<Bytes> {
-    let link = context.peers.find(node)?.link()?;
-    match timeout_at(Instant::now() + STEP_WAIT_MAX, link.ask(|id| Request::Choose { id })).await {
+    let answer = relay::ask_any_way(context, node, |id| Request::Choose { id });
+    match timeout_at(Instant::now() + STEP_WAIT_MAX, answer).await {
         Ok(Ok(Response::Chosen { key, .. })) => key.map(|key| key.0),
         Ok(Ok(_) | Err(_)) | Err(_) => None,
     }

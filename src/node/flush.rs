@@ -17,6 +17,7 @@ use crate::command::Refusal;
 use crate::node::acks;
 use crate::node::context::Context;
 use crate::node::redirect::Scope;
+use crate::node::relay;
 use crate::node::shard;
 use crate::node::shard::Flush;
 use crate::node::wait;
@@ -114,8 +115,8 @@ async fn flush_primaries(context: &Arc<Context>, scope: Scope) -> Result<Partiti
 }
 
 async fn flush_there(context: &Context, node: NodeId, deadline: Instant) -> Option<PartitionSet> {
-    let link = context.peers.find(node)?.link()?;
-    match timeout_at(deadline, link.ask(|id| Request::Flush { id })).await {
+    let answer = relay::ask_any_way(context, node, |id| Request::Flush { id });
+    match timeout_at(deadline, answer).await {
         Ok(Ok(Response::Flushed { partitions, .. })) => Some(partitions),
         Ok(Ok(_) | Err(_)) | Err(_) => None,
     }

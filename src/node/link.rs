@@ -403,26 +403,28 @@ impl LinkReader {
                 Err(error) => return error,
             };
             on_frame();
-            let id = match response {
+            match response {
                 Response::Applied { number } => {
                     on_applied(number);
                     continue;
                 }
                 Response::Pong => continue,
-                Response::Forwarded { id, .. }
-                | Response::Scanned { id, .. }
-                | Response::Sized { id, .. }
-                | Response::LeaseOver { id, .. }
-                | Response::Chosen { id, .. }
-                | Response::Removed { id }
-                | Response::Digested { id, .. }
-                | Response::Surveyed { id, .. }
-                | Response::Reported { id, .. }
-                | Response::Copied { id, .. }
-                | Response::Unreached { id, .. }
-                | Response::Flushed { id, .. } => id,
-                Response::Welcome(_) | Response::Refused(_) => return PeerError::Unexpected,
-            };
+                Response::Welcome(_)
+                | Response::Refused(_)
+                | Response::Forwarded { .. }
+                | Response::Scanned { .. }
+                | Response::Sized { .. }
+                | Response::LeaseOver { .. }
+                | Response::Chosen { .. }
+                | Response::Removed { .. }
+                | Response::Digested { .. }
+                | Response::Surveyed { .. }
+                | Response::Reported { .. }
+                | Response::Copied { .. }
+                | Response::Unreached { .. }
+                | Response::Flushed { .. } => {}
+            }
+            let Some(id) = response.id() else { return PeerError::Unexpected };
             let mut waiting = self.handle.waiting.lock().unwrap_or_else(PoisonError::into_inner);
             if let Some(reply) = waiting.as_mut().and_then(|waiting| waiting.remove(&id)) {
                 // Whoever asked may have given up.

@@ -1,25 +1,21 @@
-//! Commands take a detour: who serves them lives and cannot be reached, so a third node passes them on.
+//! Requests take a detour: whom they are for lives and cannot be reached, so a third node passes them on.
 //!
 //! They are passed on once. What keeps a command from running twice, or after a later one:
 //!
 //! 1. It takes the detour only when it was sent nowhere, or was sent and may be repeated; then it says so itself.
-//! 2. What was sent on a link before that was given up may still lie there unread. The detour names that link, and who
-//!    serves the commands ends it before it carries them out.
-//! 3. A third node that has stood still passes nothing on: meanwhile they may have taken another way.
-
-use std::sync::Arc;
+//! 2. What was sent on a link before that was given up may still lie there unread. The detour names that link, and
+//!    whom it leads to ends it before it carries anything out.
+//! 3. A third node that has stood still passes nothing on: meanwhile it may have taken another way.
 
 use tokio::time::timeout;
 
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer::Detour;
+use crate::cluster::peer::Errand;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::relay;
 use crate::cluster::view::Member;
-use crate::command::Ack;
-use crate::command::Codec;
-use crate::command::KeyCommand;
 use crate::node::context::Context;
 use crate::node::context::Counters;
 use crate::node::link::PeerError;
@@ -28,17 +24,36 @@ use crate::node::peers::Peer;
 /// Nodes that are asked before the view is looked at again.
 const ASKED_MAX: usize = 3;
 
-/// Sends commands to a node that there is no link to through one that reaches it.
+/// Sends a request, made with the number given, on the link to its node, or on a detour. The request has to be one
+/// that is passed on.
 ///
 /// # Errors
 ///
-/// [`PeerError::NoLink`]: nobody reaches it, nothing was carried out. Anything else: that is not known.
+/// [`PeerError::NoLink`]: nobody reaches that node, nothing was carried out. Anything else: that is not known.
+pub async fn ask_any_way(
+    context: &Context,
+    node: NodeId,
+    request: impl Fn(u64) -> Request,
+) -> Result<Response, PeerError> {
+    let peer = context.peers.find(node).ok_or(PeerError::NoLink)?;
+    match peer.link() {
+        Some(link) => link.ask(request).await,
+        None => ask(context, &peer, 1, request).await,
+    }
+}
+
+/// Sends a request about so many commands to a node that there is no link to through one that reaches it.
+///
+/// # Errors
+///
+/// As [`ask_any_way`].
 pub async fn ask(
     context: &Context,
     to: &Peer,
-    (codec, ack): (Codec, Ack),
-    commands: &Arc<Vec<KeyCommand>>,
+    commands: usize,
+    request: impl Fn(u64) -> Request,
 ) -> Result<Response, PeerError> {
+    let errand = Errand::new(request(0)).ok_or(PeerError::Unexpected)?;
     if !relay::is_due(context.clocks.now(), to.lost_at()) {
         return Err(PeerError::NoLink);
     }
@@ -49,11 +64,11 @@ pub async fn ask(
         let Some((via, link)) = chosen.and_then(|via| Some((via, context.peers.find(via)?.link()?))) else {
             break;
         };
-        Counters::add(&context.counters.relayed, commands.len());
+        Counters::add(&context.counters.relayed, commands);
         let detour = Detour { from: me, to: to.node, given_up: to.link_number() };
-        let commands = Arc::clone(commands);
+        let errand = errand.clone();
         let answer = tokio::select! {
-            answer = link.ask(|id| Request::Relay { id, detour, codec, ack, commands }) => answer,
+            answer = link.ask(|id| Request::Relay { detour, errand: errand.numbered(id) }) => answer,
             // Its successor is not to be waited for because of who stands between.
             _ = views.wait_for(|view| !view.member(to.node).is_some_and(Member::is_up)) => {
                 return Err(PeerError::Closed);
@@ -64,12 +79,12 @@ pub async fn ask(
             Ok(Response::Unreached { may_have_run: false, .. }) | Err(PeerError::NoLink) => {
                 to.relays().refused(via, now);
             }
-            Ok(Response::Forwarded { .. }) => {
-                to.relays().worked(via, now);
+            Ok(Response::Unreached { may_have_run: true, .. }) | Err(_) => {
+                to.relays().refused(via, now);
                 return answer;
             }
-            Ok(_) | Err(_) => {
-                to.relays().refused(via, now);
+            Ok(_) => {
+                to.relays().worked(via, now);
                 return answer;
             }
         }
@@ -85,28 +100,23 @@ fn linked(context: &Context, except: NodeId) -> Vec<NodeId> {
     others.filter(|node| *node != except && *node != view.me()).filter(is_linked).collect()
 }
 
-/// Passes commands on for a node that does not reach who serves them, and says what is to be answered. The link on
-/// which they came began after so many stalls of this process.
-pub async fn pass_on(
-    context: &Context,
-    id: u64,
-    detour: Detour,
-    (codec, ack): (Codec, Ack),
-    commands: Arc<Vec<KeyCommand>>,
-    stalls: u64,
-) -> Response {
+/// Passes a request on for a node that does not reach whom it is for, and says what is to be answered. The link on
+/// which it came began after so many stalls of this process.
+pub async fn pass_on(context: &Context, detour: Detour, errand: Errand, stalls: u64) -> Response {
+    let id = errand.id();
     let link = context.peers.find(detour.to).and_then(|peer| peer.link());
     let Some(link) = link.filter(|_| context.pulse.is_fresh(context.clocks.now(), stalls)) else {
         return Response::Unreached { id, may_have_run: false };
     };
-    let asked = link.ask(|id| Request::Relay { id, detour, codec, ack, commands });
+    let asked = link.ask(|id| Request::Relay { detour, errand: errand.numbered(id) });
     match timeout(context.settings.failover_wait_max, asked).await {
-        Ok(Ok(Response::Forwarded { outcomes, replies, latest, .. })) => {
-            context.observe(latest);
-            Response::Forwarded { id, outcomes, replies, latest }
+        Ok(Ok(response)) => {
+            if let Response::Forwarded { latest, .. } = response {
+                context.observe(latest);
+            }
+            response.numbered(id)
         }
-        Ok(Ok(Response::Unreached { may_have_run, .. })) => Response::Unreached { id, may_have_run },
         Ok(Err(PeerError::NoLink)) => Response::Unreached { id, may_have_run: false },
-        Ok(Ok(_) | Err(_)) | Err(_) => Response::Unreached { id, may_have_run: true },
+        Ok(Err(_)) | Err(_) => Response::Unreached { id, may_have_run: true },
     }
 }

@@ -18,6 +18,8 @@ use tracing::warn;
 
 use crate::cluster::membership::NodeId;
 use crate::cluster::peer;
+use crate::cluster::peer::Detour;
+use crate::cluster::peer::Errand;
 use crate::cluster::peer::Outcome;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
@@ -57,7 +59,7 @@ use crate::time::Version;
 const FRAMES_WAITING_MAX: usize = 16;
 /// Requests of one peer that are carried out at a time.
 const REQUESTS_MAX: usize = 4_096;
-/// Batches of one peer that are being passed on at a time.
+/// Requests of one peer that are being passed on at a time.
 const RELAYS_MAX: usize = 1_024;
 
 /// A frame of the stream.
@@ -196,7 +198,7 @@ pub async fn serve(
     let relays = Arc::new(Semaphore::new(RELAYS_MAX));
     let here = context.current_view().me();
     loop {
-        let request = match reader.next::<Request>().await {
+        let mut request = match reader.next::<Request>().await {
             Ok(request) => request,
             Err(error) => return error,
         };
@@ -205,6 +207,19 @@ pub async fn serve(
             return PeerError::Closed;
         }
         peer.hear(context.clocks.now());
+        if let Request::Relay { detour, errand } = request {
+            if detour.to != here {
+                let permit = Arc::clone(&relays).try_acquire_owned().ok();
+                if !pass_on(&context, &peer, &replies, permit, (detour, errand), stalls).await {
+                    return PeerError::Closed;
+                }
+                continue;
+            }
+            if let Some(from) = context.peers.find(detour.from) {
+                from.end_link(detour.given_up);
+            }
+            request = errand.into_request();
+        }
         match request {
             Request::Stream { number, items } => {
                 let Ok(permit) = Arc::clone(&frames).acquire_owned().await else { return PeerError::Closed };
@@ -217,31 +232,8 @@ pub async fn serve(
                     return PeerError::Closed;
                 }
             }
-            Request::Relay { id, detour, codec, ack, commands } if detour.to == here => {
-                if let Some(from) = context.peers.find(detour.from) {
-                    from.end_link(detour.given_up);
-                }
-                if carry_out(&context, &requests, &replies, id, (codec, ack), commands).await.is_none() {
-                    return PeerError::Closed;
-                }
-            }
-            Request::Relay { id, detour, codec, ack, commands } => {
-                let permit = Arc::clone(&relays).try_acquire_owned();
-                let Some(permit) = permit.ok().filter(|_| detour.from == peer.node) else {
-                    let refusal = Response::Unreached { id, may_have_run: false };
-                    if replies.send(peer::encode(&refusal)).await.is_err() {
-                        return PeerError::Closed;
-                    }
-                    continue;
-                };
-                let (context, replies) = (Arc::clone(&context), replies.clone());
-                tokio::spawn(async move {
-                    let how = (codec, ack);
-                    let response = relay::pass_on(&context, id, detour, how, commands, stalls).await;
-                    let _ = replies.send(peer::encode(&response)).await;
-                    drop(permit);
-                });
-            }
+            // One for this node has given way to what it brings.
+            Request::Relay { .. } => return PeerError::Unexpected,
             Request::Ping => {
                 if replies.send(peer::encode(&Response::Pong)).await.is_err() {
                     return PeerError::Closed;
@@ -346,6 +338,29 @@ pub async fn serve(
             Request::Hello(_) => return PeerError::Unexpected,
         }
     }
+}
+
+/// Passes a request of a peer on to a node that it does not reach. False: the link is lost.
+async fn pass_on(
+    context: &Arc<Context>,
+    from: &Peer,
+    replies: &mpsc::Sender<Bytes>,
+    permit: Option<OwnedSemaphorePermit>,
+    (detour, errand): (Detour, Errand),
+    stalls: u64,
+) -> bool {
+    let Some(permit) = permit.filter(|_| detour.from == from.node) else {
+        let refusal = Response::Unreached { id: errand.id(), may_have_run: false };
+        return replies.send(peer::encode(&refusal)).await.is_ok();
+    };
+    let (context, replies) = (Arc::clone(context), replies.clone());
+    tokio::spawn(async move {
+        let response = relay::pass_on(&context, detour, errand, stalls).await;
+        // Whoever asked sees its link lost if this one is.
+        let _ = replies.send(peer::encode(&response)).await;
+        drop(permit);
+    });
+    true
 }
 
 /// Carries out commands, at once if that needs no waiting. None: the link is lost.

@@ -428,13 +428,11 @@ async fn forward_piece(
 ) -> Vec<Answer> {
     Counters::add(&context.counters.forwarded, commands.len());
     let Some(peer) = context.peers.find(node) else { return all(Answer::Moved, &commands) };
+    let request = |id| Request::Forward { id, codec, ack, commands: Arc::clone(&commands) };
     let answer = match peer.link() {
-        Some(link) => {
-            let sent = Arc::clone(&commands);
-            link.ask(|id| Request::Forward { id, codec, ack, commands: sent }).await
-        }
+        Some(link) => link.ask(request).await,
         // Seldom, and not to be part of every forwarding's memory.
-        None => Box::pin(relay::ask(context, &peer, (codec, ack), &commands)).await,
+        None => Box::pin(relay::ask(context, &peer, commands.len(), request)).await,
     };
     match answer {
         Ok(Response::Forwarded { outcomes, replies, latest, .. }) if outcomes.len() == commands.len() => {

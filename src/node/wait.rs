@@ -34,6 +34,7 @@ use crate::command::server::Wait;
 use crate::node::context::Context;
 use crate::node::peers::Mark;
 use crate::node::redirect::Scope;
+use crate::node::relay;
 use crate::node::shard;
 use crate::store::Partition;
 use crate::store::PartitionSet;
@@ -243,13 +244,13 @@ async fn copies_there(
     wanted: usize,
     until: Instant,
 ) -> Copies {
-    let Some(link) = context.peers.find(node).and_then(|peer| peer.link()) else { return Copies::NONE };
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let wait_ms = millis(until.saturating_duration_since(Instant::now()));
     let age_ms = millis(writes.since.elapsed());
     let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
     let partitions = writes.partitions;
-    let asked = link.ask(|id| Request::AwaitCopies { id, partitions, age_ms, wanted, wait_ms });
+    let request = |id| Request::AwaitCopies { id, partitions: partitions.clone(), age_ms, wanted, wait_ms };
+    let asked = relay::ask_any_way(context, node, request);
     let Ok(Ok(Response::Copied { count, spread, holds_us, .. })) =
         timeout_at(until + ANSWER_WAIT, asked).await
     else {
