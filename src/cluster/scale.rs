@@ -20,6 +20,8 @@ use crate::store::Partition;
 const COPIES: usize = 2;
 const SIZES: [usize; 4] = [3, 10, 100, 1_000];
 const LOSSES: [f64; 4] = [0.0, 0.01, 0.05, 0.20];
+/// So many find each other as nodes do; more know each other from the start, or that alone would take an hour.
+const JOINED_MAX: usize = 100;
 /// Rings of each size.
 const RINGS: usize = 40;
 const DYING: [f64; 4] = [0.01, 0.10, 0.33, 0.50];
@@ -73,7 +75,10 @@ fn the_tables_of_scale_are_within_their_bounds() {
 fn joined(seed: u64, size: usize) -> Simulation {
     let mut simulation = Simulation::new(seed, size);
     (0..size).for_each(|index| set_record(&mut simulation, index));
-    simulation.join_all();
+    match size <= JOINED_MAX {
+        true => simulation.join_all(),
+        false => simulation.acquaint_all(),
+    }
     let found = simulation.run_until(Duration::from_secs(60), every(200, Simulation::is_complete));
     assert!(found.is_some(), "{size} nodes did not find each other");
     // Until the news of that are told.

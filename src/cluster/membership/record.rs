@@ -80,7 +80,7 @@ pub(super) struct RecordBook {
 
 impl RecordBook {
     /// Takes a record in; whether it is newer than what was known.
-    fn take(&mut self, header: RecordHeader) -> bool {
+    pub(super) fn take(&mut self, header: RecordHeader) -> bool {
         let is_known = self.newest.contains_key(&header.node);
         if !is_known && self.newest.len() >= RECORDS_MAX {
             return false;

@@ -7,6 +7,8 @@ use std::net::SocketAddr;
 use std::ops::Range;
 use std::time::Duration;
 
+use foca::Member;
+use foca::State;
 use rand::RngExt;
 use rand::SeedableRng;
 use rand::rngs::StdRng;
@@ -19,6 +21,7 @@ use crate::cluster::membership::Membership;
 use crate::cluster::membership::MembershipSettings;
 use crate::cluster::membership::NodeId;
 use crate::cluster::membership::Output;
+use crate::cluster::membership::record::RecordHeader;
 use crate::time::Moment;
 
 /// One host: a process, perhaps stopped or dead, and what its shell has been told.
@@ -69,6 +72,23 @@ pub fn node(index: usize) -> NodeId {
 
 pub fn millis(millis: u64) -> Duration {
     Duration::from_millis(millis)
+}
+
+impl Membership {
+    /// Knows these members and the first record of each, and has nothing to tell about them.
+    fn acquaint(&mut self, all: &[Identity], now: Moment) {
+        let others = || all.iter().filter(|other| other.node != self.identity.node);
+        for Identity { node, generation, .. } in others() {
+            let header = RecordHeader { node: *node, generation: *generation, revision: 1 };
+            self.records.book().take(header);
+        }
+        let alive = |other: &Identity| Member::new(*other, 0, State::Alive);
+        let alive: Vec<Member<Identity>> = others().map(alive).collect();
+        let result = self.foca.apply_many(alive.into_iter(), false, &mut self.collected);
+        self.note_error(result);
+        // What is to be sent because of that they know too.
+        self.settle(now, &mut Vec::new());
+    }
 }
 
 impl Simulation {
@@ -144,6 +164,20 @@ impl Simulation {
                 self.due.remove(&(at, index));
             }
             self.due.extend(due.map(|at| (at, index)));
+        }
+    }
+
+    /// All know each other and the first record of each, as if that had long been told: to find each other
+    /// takes so many too long.
+    pub fn acquaint_all(&mut self) {
+        let all: Vec<Identity> = (0..self.hosts.len()).map(|index| self.identity(index)).collect();
+        let count = all.len() as u32;
+        for index in 0..all.len() {
+            // Not all in step.
+            let now = self.now + self.settings.probe_period * index as u32 / count;
+            let membership = self.hosts[index].membership.as_mut().expect("the process runs");
+            membership.acquaint(&all, now);
+            self.set_due(index);
         }
     }
 
