@@ -50,6 +50,7 @@ use cachegopher::store::Partition;
 use cachegopher::store::PartitionSet;
 use cachegopher::store::Shard;
 use cachegopher::store::ShardLimits;
+use cachegopher::time::Clock;
 use cachegopher::time::Timestamp;
 
 #[global_allocator]
@@ -150,7 +151,8 @@ fn serving() -> Serving {
     let ownership = Ownership::new(&ring, &[claim], 1);
     let member = Member { identity, liveness: Liveness::Alive, record: Arc::new(record) };
     let view = Arc::new(View::new(identity.node, ring, vec![member], ownership));
-    let mut serving = Serving::new(Shard::new(ShardLimits::new(1 << 30), 1), Tenure::new(1), 0, 1, view);
+    let store = Shard::new(ShardLimits::new(1 << 30), 1);
+    let mut serving = Serving::new(store, Clock::default(), Tenure::new(1), 0, 1, view);
     let mut out = Outgoing::new();
     for number in 0..ITEMS {
         let key = key(number);

@@ -18,7 +18,14 @@ use crate::store::PARTITION_COUNT;
 use crate::store::Partition;
 use crate::store::PartitionSet;
 use crate::time::Moment;
+use crate::time::Timestamp;
 use crate::time::Version;
+
+/// The epoch of a stream that begins. No version that the sender's process has given is before this
+/// time, and `chance` tells the stream from others of the same process.
+pub const fn first_epoch(process_since: Timestamp, chance: u64) -> u64 {
+    Version::first_of(process_since).as_raw() | (chance & 0xffff)
+}
 
 /// Where a stream begins or goes on: said by the sender when a link comes up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Encode, Decode)]
@@ -226,7 +233,14 @@ impl Inbound {
     pub fn start(&mut self, start: StreamStart) -> (u64, bool) {
         let is_continued = self.epoch == Some(start.epoch) && start.first <= self.applied + 1;
         if !is_continued {
-            self.epoch = Some(start.epoch);
+            let process_since = |epoch| Version::first_of(Version::from_raw(epoch).time());
+            let before = self.epoch.replace(start.epoch).map(process_since);
+            if before.is_some_and(|before| before != process_since(start.epoch)) {
+                // Its clock may be behind what its former life has given, which has followed others.
+                let first = process_since(start.epoch).as_raw();
+                let known = Version::from_raw(first.saturating_sub(1));
+                self.watermarks.iter_mut().for_each(|watermark| *watermark = known.min(*watermark));
+            }
             self.applied = start.first.saturating_sub(1);
             self.following = PartitionSet::new();
             self.pull = None;
@@ -330,6 +344,28 @@ mod tests {
     fn sent(outbound: &mut Outbound) -> Vec<u64> {
         let number = |bytes: Bytes| u64::from_be_bytes(bytes[..8].try_into().unwrap());
         std::iter::from_fn(|| outbound.next_to_send().map(number)).collect()
+    }
+
+    #[test]
+    fn what_was_known_of_a_former_life_counts_up_to_the_beginning_of_the_present_one() {
+        let mut inbound = Inbound::default();
+        let partitions: PartitionSet = Partition::all().take(2).collect();
+        let partition = partitions.iter().next().unwrap();
+        let version = |ms| Version::first_of(Timestamp::from_millis(ms));
+        let start =
+            |ms, number| StreamStart { epoch: first_epoch(Timestamp::from_millis(ms), number), first: 1 };
+        let id = PullId { generation: Generation::from_raw(1), number: 1 };
+        inbound.start(start(1_000, 7));
+        inbound.start_pull(id, &partitions, |_| Version::ZERO);
+        // Its clock followed one that is ahead.
+        assert!(inbound.pulled(id, 1, &partitions, version(9_000)).is_some());
+        inbound.start(start(1_000, 8));
+        assert_eq!(inbound.watermark(partition), version(9_000), "another stream of the same process");
+        inbound.start(start(5_000, 9));
+        assert!(inbound.watermark(partition) < version(5_000), "its first version may be this one");
+        assert!(inbound.watermark(partition) > version(4_999));
+        inbound.start(start(6_000, 9));
+        assert!(inbound.watermark(partition) < version(5_000), "nothing came since");
     }
 
     #[test]

@@ -98,10 +98,10 @@ pub struct Serving {
 
 impl Serving {
     /// Shard `number` of `count`, which serves nothing before it has seen a view that says so.
-    pub fn new(store: Shard, tenure: Tenure, number: u16, count: u16, view: Arc<View>) -> Self {
+    pub fn new(store: Shard, clock: Clock, tenure: Tenure, number: u16, count: u16, view: Arc<View>) -> Self {
         let mut serving = Self {
             store,
-            clock: Clock::default(),
+            clock,
             tenure,
             view: Arc::clone(&view),
             number,
@@ -523,7 +523,8 @@ mod tests {
     }
 
     fn serving(view: Arc<View>) -> Serving {
-        Serving::new(Shard::new(ShardLimits::new(4 << 20), 1), Tenure::new(1), 0, 1, view)
+        let store = Shard::new(ShardLimits::new(4 << 20), 1);
+        Serving::new(store, Clock::default(), Tenure::new(1), 0, 1, view)
     }
 
     fn set(serving: &mut Serving, key: &[u8], out: &mut Outgoing) -> bool {

@@ -36,6 +36,7 @@ use crate::node::shard;
 use crate::node::shard_door::ShardDoor;
 use crate::node::slow::SlowLog;
 use crate::store::Partition;
+use crate::time::Timestamp;
 use crate::time::Version;
 
 /// The way to an actor, which its supervisor may replace.
@@ -144,6 +145,8 @@ pub struct Context {
     pub cluster: ClusterId,
     /// Where time is read.
     pub clocks: Clocks,
+    /// When the process began: it gives no version before that, even if the clock jumps back.
+    pub since: Timestamp,
     /// Whether the process has stood still.
     pub pulse: Pulse,
     /// The present view.

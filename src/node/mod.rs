@@ -76,6 +76,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::OnceLock;
+use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -110,6 +111,7 @@ use crate::node::settings::Settings;
 use crate::node::shard_door::ShardDoor;
 use crate::node::supervisor::Supervisor;
 use crate::store::PartitionSet;
+use crate::time::Version;
 
 /// How long a node that stops may take to give its roles away.
 const LEAVE_WAIT_MAX: Duration = Duration::from_secs(10);
@@ -195,9 +197,10 @@ impl Node {
         };
         let peer_addr = announced(&settings).await?;
         let clocks = Clocks::start(settings.peer_port);
+        let since = clocks.wall();
         let identity = Identity {
             node: NodeId::of_name(&settings.name),
-            generation: Generation::from_raw(clocks.wall().as_millis()),
+            generation: Generation::from_raw(since.as_millis()),
             addr: peer_addr,
         };
         let placement = Placement::new(
@@ -210,6 +213,7 @@ impl Node {
         let context = Arc::new(Context {
             cluster: ClusterId::of_name(&settings.cluster),
             clocks,
+            since,
             pulse: Pulse::new(clocks.now(), stall_max),
             view: watch::Sender::new(Arc::clone(placement.view())),
             shards: (0..settings.store.shard_count).map(|_| ShardDoor::default()).collect(),
@@ -228,7 +232,7 @@ impl Node {
             tuning: Tuning::new(&settings),
             shutdown: Default::default(),
             hang_up: watch::Sender::new(HangUp::default()),
-            latest: Default::default(),
+            latest: AtomicU64::new(Version::first_of(since).as_raw()),
             pace: Pace::new(settings.transfer_bytes_per_second),
             bond: Default::default(),
             removals: Default::default(),

@@ -27,6 +27,7 @@ use crate::cluster::peer::StreamItem;
 use crate::cluster::peer::Welcome;
 use crate::cluster::replication::Outbound;
 use crate::cluster::replication::StreamStart;
+use crate::cluster::replication::first_epoch;
 use crate::cluster::skew;
 use crate::node::chance;
 use crate::node::context::Context;
@@ -142,8 +143,9 @@ impl Actor for ReplicationSender {
     type Arguments = ();
 
     async fn pre_start(&self, myself: ActorRef<Message>, (): ()) -> Result<State, ActorProcessingErr> {
-        // A random epoch: a sender that was started again must not seem to go on.
-        let outbound = Outbound::new(chance::number(), QUEUE_BYTES_MAX, SENT_BYTES_MAX);
+        // Another epoch: a sender that was started again must not seem to go on.
+        let epoch = first_epoch(self.context.since, chance::number());
+        let outbound = Outbound::new(epoch, QUEUE_BYTES_MAX, SENT_BYTES_MAX);
         self.peer.sender_begins();
         self.peer.sender.lead_to(myself.clone());
         let node = self.peer.node;

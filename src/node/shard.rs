@@ -46,6 +46,7 @@ use crate::store::Partition;
 use crate::store::Shard;
 use crate::store::ShardLimits;
 use crate::store::Spare;
+use crate::time::Clock;
 use crate::time::Moment;
 use crate::time::Timestamp;
 use crate::time::Version;
@@ -190,7 +191,10 @@ impl Actor for ShardActor {
         let store = Shard::new(limits, chance::number());
         let count = u16::try_from(context.shards.len())?;
         let tenure = Tenure::new(chance::number());
-        let serving = Serving::new(store, tenure, self.number, count, context.current_view());
+        // No version that others may rely on is given a second time: by a shard before this one, or a process.
+        let mut clock = Clock::default();
+        clock.observe(Version::from_raw(context.latest.load(Ordering::Acquire)));
+        let serving = Serving::new(store, clock, tenure, self.number, count, context.current_view());
         let core = Core {
             serving,
             stalls_known: NO_VIEW_YET,
