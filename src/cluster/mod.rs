@@ -3,6 +3,7 @@
 #[cfg(test)]
 pub mod example;
 pub mod membership;
+pub mod outgoing;
 pub mod ownership;
 pub mod peer;
 pub mod placement;

@@ -14,8 +14,10 @@ pub use self::errand::Detour;
 pub use self::errand::Errand;
 pub use self::frame::FRAME_BYTES_MAX;
 pub use self::frame::FrameError;
+pub use self::frame::LENGTH_BYTES;
 pub use self::frame::decode;
 pub use self::frame::encode;
+pub use self::frame::encode_behind;
 pub use self::frame::encode_sized;
 use crate::cluster::membership::Bond;
 use crate::cluster::membership::ClusterId;
@@ -43,6 +45,8 @@ use crate::time::Version;
 
 /// The version of these messages. Nodes of different versions do not link.
 pub const PEER_VERSION: u16 = 12;
+/// What a [`StreamItem::Change`] begins with.
+pub const CHANGE_ITEM: u8 = 0;
 
 /// What the node that dials says.
 #[derive(Clone, Debug, PartialEq, Eq, Encode, Decode)]
@@ -406,15 +410,6 @@ impl StreamItem {
             Self::Together(_) | Self::Flushed { .. } | Self::PullDone { .. } | Self::HandOver(_) => None,
         }
     }
-
-    /// The bytes of its keys and values.
-    pub fn bytes(&self) -> usize {
-        match self {
-            Self::Change(change) => change.bytes(),
-            Self::Together(changes) => changes.iter().map(Change::bytes).sum(),
-            Self::Flushed { .. } | Self::PullDone { .. } | Self::HandOver(_) => 0,
-        }
-    }
 }
 
 /// What became of a forwarded command.
@@ -450,7 +445,6 @@ mod tests {
     use bytes::BytesMut;
     use proptest::prelude::*;
 
-    use super::frame::LENGTH_BYTES;
     use super::*;
     use crate::cluster::membership::Generation;
     use crate::cluster::report::Happening;

@@ -21,6 +21,7 @@ use bytes::Bytes;
 pub use keys::Served;
 
 use crate::cluster::membership::NodeId;
+use crate::cluster::outgoing::Outgoing;
 use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::HandOver;
 use crate::cluster::placement::PullId;
@@ -35,7 +36,6 @@ use crate::command::execute;
 use crate::command::set_plainly;
 use crate::store::Applied;
 use crate::store::Change;
-use crate::store::Content;
 use crate::store::EvictionPolicy;
 use crate::store::ItemContent;
 use crate::store::KeyHash;
@@ -64,9 +64,6 @@ pub const WARMED_MAX: usize = 32;
 const STEP_CLEARS_MAX: usize = 128;
 /// Entries that go, or pass to another policy, on the way to other limits: as above.
 const STEP_SETTLES_MAX: usize = 512;
-
-/// What is to be streamed, and to whom, in order.
-pub type Outgoing = Vec<(NodeId, StreamItem)>;
 
 /// What a node asked for that pulls.
 #[derive(Clone, Debug)]
@@ -255,13 +252,12 @@ impl Serving {
         };
         let Some(partition) = news_of else { return };
         if self.primary.contains(partition) {
-            let mut news = Outgoing::new();
-            self.stream(partition, item, &mut news);
-            out.extend(news.into_iter().filter(|(to, _)| *to != from));
+            let others = self.receivers(partition).filter(|node| *node != from);
+            others.for_each(|node| out.push(node, item));
             return;
         }
         let primary = self.view.primary(partition).filter(|node| *node != from && *node != self.view.me());
-        out.extend(primary.filter(|_| self.view.has_copy(partition)).map(|node| (node, item.clone())));
+        primary.filter(|_| self.view.has_copy(partition)).into_iter().for_each(|node| out.push(node, item));
     }
 
     /// The partition of a change, if it was news.
@@ -292,7 +288,7 @@ impl Serving {
             if planted::has(Bug::SkipHandOver) {
                 return;
             }
-            out.push((to, StreamItem::HandOver(HandOver { partitions, is_leaving: given.is_leaving })));
+            out.push(to, &StreamItem::HandOver(HandOver { partitions, is_leaving: given.is_leaving }));
         }
     }
 
@@ -334,7 +330,7 @@ impl Serving {
                     partitions: pull.complete,
                     up_to: self.clock.next(now),
                 };
-                out.push((pull.by, item));
+                out.push(pull.by, &item);
             }
         }
     }
@@ -451,10 +447,10 @@ impl Serving {
     }
 
     fn stream(&self, partition: Partition, item: &StreamItem, out: &mut Outgoing) {
-        out.extend(self.receivers(partition).map(|node| (node, item.clone())));
+        self.receivers(partition).for_each(|node| out.push(node, item));
     }
 
-    /// Streams a value that lies in the bytes of a client: it is copied only if there is a receiver.
+    /// Streams a value that lies in the bytes of a client.
     fn stream_value(
         &self,
         partition: Partition,
@@ -466,11 +462,7 @@ impl Serving {
         if !self.streamed.contains(partition) {
             return;
         }
-        let change = || {
-            let (key, bytes) = (Bytes::copy_from_slice(key), Bytes::copy_from_slice(value));
-            StreamItem::Change(Change { key, version, content: Content::Value { bytes, expires_at: None } })
-        };
-        out.extend(self.receivers(partition).map(|node| (node, change())));
+        self.receivers(partition).for_each(|node| out.push_value(node, key, value, version));
     }
 
     /// Who gets the changes of a partition, see the module.
@@ -552,7 +544,7 @@ mod tests {
             | StreamItem::Flushed { .. }
             | StreamItem::HandOver(_) => None,
         };
-        out.iter().filter_map(end).collect()
+        out.decoded().iter().filter_map(end).collect()
     }
 
     fn everything() -> Vec<(Partition, Version)> {
@@ -567,11 +559,11 @@ mod tests {
         serving.see(view(&[("a", &full), ("b", &PartitionSet::new())]));
         let mut out = Outgoing::new();
         assert!(set(&mut serving, b"key", &mut out));
-        assert!(out.iter().any(|(to, _)| *to == node("new")));
+        assert!(out.nodes().any(|to| to == node("new")));
         serving.stream_broken(node("new"));
         out.clear();
         set(&mut serving, b"key", &mut out);
-        assert!(out.iter().all(|(to, _)| *to != node("new")));
+        assert!(out.nodes().all(|to| to != node("new")));
         assert_eq!(serving.pull_count(), 0);
     }
 
@@ -584,7 +576,7 @@ mod tests {
         let mut serving = serving(view);
         let mut out = Outgoing::new();
         assert!(set(&mut serving, key.unwrap().as_bytes(), &mut out));
-        assert_eq!(out.len(), 3);
+        assert_eq!(out.nodes().count(), 3);
     }
 
     #[test]
@@ -597,7 +589,7 @@ mod tests {
         let command = KeyCommand::new(Bytes::from_static(b"{t}1"), Op::Together(together));
         let mut out = Outgoing::new();
         assert!(serving.run(&command, NOW, &mut out, |_| {}));
-        let [(_, StreamItem::Together(changes))] = &out[..] else { panic!("one item: {out:?}") };
+        let [(_, StreamItem::Together(changes))] = &out.decoded()[..] else { panic!("one item: {out:?}") };
         let keys: Vec<&[u8]> = changes.iter().map(|change| &change.key[..]).collect();
         assert_eq!(keys, [b"{t}2", b"{t}1"], "the last state of each key");
     }
@@ -657,26 +649,30 @@ mod tests {
         };
         let mut out = Outgoing::new();
         serving.apply(&item(&key), node("b"), NOW, &mut out);
-        assert_eq!(out, [(node("c"), item(&key))]);
+        assert_eq!(out.decoded(), [(node("c"), item(&key))]);
         out.clear();
         serving.apply(&item(&key), node("c"), NOW, &mut out);
-        assert_eq!(out, [], "it is known");
+        assert_eq!(out.decoded(), [], "it is known");
         let (primary, third) = match serving.view.primary(Partition::of(&other)) == Some(node("b")) {
             true => (node("b"), node("c")),
             false => (node("c"), node("b")),
         };
         serving.apply(&item(&other), primary, NOW, &mut out);
-        assert_eq!(out, [], "its primary has told the others");
+        assert_eq!(out.decoded(), [], "its primary has told the others");
         let unknown = keys.find(|key| serving.view.primary(Partition::of(key)) == Some(primary)).unwrap();
         serving.apply(&item(&unknown), third, NOW, &mut out);
         match serving.view.has_copy(Partition::of(&unknown)) {
-            true => assert_eq!(out, [(primary, item(&unknown))], "which it may have no other way to learn"),
-            false => assert_eq!(out, []),
+            true => assert_eq!(
+                out.decoded(),
+                [(primary, item(&unknown))],
+                "which it may have no other way to learn"
+            ),
+            false => assert_eq!(out.decoded(), []),
         }
         out.clear();
         let flush = StreamItem::Flushed { partition: Partition::of(&key), version: Version::first_of(NOW) };
         serving.apply(&flush, node("b"), NOW, &mut out);
-        assert_eq!(out, [(node("c"), flush)]);
+        assert_eq!(out.decoded(), [(node("c"), flush)]);
     }
 
     #[test]

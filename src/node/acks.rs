@@ -22,8 +22,8 @@ use tokio::time::timeout_at;
 use tracing::warn;
 
 use crate::cluster::membership::NodeId;
+use crate::cluster::outgoing::Outgoing;
 use crate::cluster::peer::Outcome;
-use crate::cluster::serving::Outgoing;
 use crate::cluster::serving::Serving;
 use crate::command::Ack;
 use crate::command::KeyCommand;
@@ -115,7 +115,7 @@ impl Acks {
     }
 
     /// The shard is let go: what it says to other nodes goes into their streams, marked if need be.
-    pub fn stream(&mut self, context: &Context, serving: &Serving, out: Outgoing) {
+    pub fn stream(&mut self, context: &Context, serving: &Serving, out: &Outgoing) {
         if self.written.is_empty() {
             context.peers.stream(out);
             return;

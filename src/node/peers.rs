@@ -2,29 +2,31 @@
 //! stream has been applied here.
 
 use std::collections::BTreeMap;
+use std::iter;
 use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::MutexGuard;
 use std::sync::PoisonError;
 use std::sync::RwLock;
-use std::sync::atomic::AtomicBool;
 use std::sync::atomic::AtomicI64;
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use ractor::ActorRef;
 use tokio::sync::oneshot;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
-use crate::cluster::peer::StreamItem;
+use crate::cluster::outgoing::Drafts;
+use crate::cluster::outgoing::Encoded;
+use crate::cluster::outgoing::Outgoing;
 use crate::cluster::relay::Relays;
 use crate::cluster::replication::Inbound;
 use crate::cluster::replication::Lag;
-use crate::cluster::serving::Outgoing;
 use crate::cluster::vigil::Finding;
 use crate::cluster::vigil::Patience;
 use crate::node::chance;
@@ -35,13 +37,31 @@ use crate::node::wait::Writes;
 use crate::store::PartitionSet;
 use crate::time::Moment;
 
-/// Bytes that may wait for one peer, in the sender's mailbox and in its stream each. (In a simulation
+/// Bytes that may wait for one peer, for its sender and in its stream each. (In a simulation
 /// all these bounds are small, so that they are met.)
 pub const QUEUE_BYTES_MAX: usize = if cfg!(feature = "sim") { 16 * 1024 } else { 64 * 1024 * 1024 };
 /// Bytes that may wait for a peer before a pull by it pauses.
 const PULL_BYTES_MAX: usize = if cfg!(feature = "sim") { 1024 } else { 4 * 1024 * 1024 };
-/// What an item weighs beyond its key and value.
-const ITEM_BYTES: usize = 64;
+
+/// What waits for a sender.
+#[derive(Debug, Default)]
+pub struct Queue {
+    /// In order.
+    pub drafts: Drafts,
+    /// Behind them.
+    pub marks: Vec<Mark>,
+    /// What the drafts weigh.
+    pub bytes: usize,
+}
+
+#[derive(Debug, Default)]
+struct Waiting {
+    queue: Queue,
+    /// Whether the sender has been told that there is something.
+    is_told: bool,
+    /// Whether more came than may wait: nothing does before the sender begins a new stream.
+    is_overflowing: bool,
+}
 
 /// A place in a stream.
 #[derive(Debug)]
@@ -66,10 +86,11 @@ pub struct Peer {
     identity: RwLock<Option<Identity>>,
     /// What of its stream has been applied here.
     source: Mutex<Source>,
-    mailbox_bytes: AtomicUsize,
+    waiting: Mutex<Waiting>,
+    /// What waits, and what the sender has taken of it and not counted yet.
+    waiting_bytes: AtomicUsize,
     kept_bytes: AtomicUsize,
     kept: Mutex<Lag>,
-    is_overflowing: AtomicBool,
     heard: AtomicU64,
     /// When our link to it was lost, if there was none since.
     lost: Mutex<Option<Moment>>,
@@ -100,10 +121,10 @@ impl Peer {
             link: RwLock::default(),
             identity: RwLock::default(),
             source: Mutex::default(),
-            mailbox_bytes: AtomicUsize::new(0),
+            waiting: Mutex::default(),
+            waiting_bytes: AtomicUsize::new(0),
             kept_bytes: AtomicUsize::new(0),
             kept: Mutex::default(),
-            is_overflowing: AtomicBool::new(false),
             heard: AtomicU64::new(0),
             lost: Mutex::default(),
             link_number: AtomicU64::new(0),
@@ -211,56 +232,90 @@ impl Peer {
 
     /// Adds items to our stream to it, unless too much waits already: then the stream breaks. The mark is
     /// answered when all of them are applied there, and dropped if that may never be known.
-    pub fn stream(&self, items: Vec<StreamItem>, mark: Option<Mark>) {
+    pub fn stream<'a>(&self, items: impl Iterator<Item = Encoded<'a>> + Clone, mark: Option<Mark>) {
         // Nobody to send it to yet: a stream that begins later is a gap for the peer, which pulls.
         let Some(sender) = self.sender.actor() else { return };
-        let bytes = items.iter().map(item_bytes).sum();
-        let before = self.mailbox_bytes.fetch_add(bytes, Ordering::AcqRel);
-        if before + bytes <= QUEUE_BYTES_MAX {
-            if sender.cast(replication_sender::Message::Items { items, bytes, mark }).is_err() {
-                self.leave_mailbox(bytes);
-            }
+        let bytes = items.clone().map(|some| some.byte_count()).sum();
+        let mut waiting = self.waiting();
+        if waiting.is_overflowing {
             return;
         }
-        self.leave_mailbox(bytes);
-        if !self.is_overflowing.swap(true, Ordering::AcqRel) {
-            // If it has failed, its successor begins a new stream anyway.
-            let _ = sender.cast(replication_sender::Message::Overflowed);
+        let before = self.waiting_bytes.fetch_add(bytes, Ordering::AcqRel);
+        if before + bytes > QUEUE_BYTES_MAX {
+            self.count_out(bytes + std::mem::take(&mut waiting.queue).bytes);
+            waiting.is_overflowing = true;
+            drop(waiting);
+            self.tell_sender(&sender, || replication_sender::Message::Overflowed);
+            return;
+        }
+        waiting.queue.bytes += bytes;
+        items.for_each(|item| waiting.queue.drafts.add(item));
+        waiting.queue.marks.extend(mark);
+        if !std::mem::replace(&mut waiting.is_told, true) {
+            drop(waiting);
+            self.tell_sender(&sender, || replication_sender::Message::Waiting);
         }
     }
 
-    /// The sender has taken items out of its mailbox, and keeps that much for the peer.
-    pub fn taken(&self, bytes: usize, kept: Lag) {
-        // In this order: what is taken out must not seem to be gone meanwhile.
-        self.kept_bytes.store(kept.bytes, Ordering::Release);
-        *lock(&self.kept) = kept;
-        self.leave_mailbox(bytes);
+    /// One that has failed has a successor that may not have been told, or gets one, which begins with nothing.
+    fn tell_sender(
+        &self,
+        sender: &ActorRef<replication_sender::Message>,
+        message: impl Fn() -> replication_sender::Message,
+    ) {
+        if sender.cast(message()).is_err() {
+            self.sender.cast(message());
+        }
     }
 
-    /// A sender begins, with an empty mailbox: what its predecessor had is gone.
+    fn waiting(&self) -> MutexGuard<'_, Waiting> {
+        lock(&self.waiting)
+    }
+
+    /// The sender takes what waits, and says when it has [counted](Peer::counted) that. It is told when
+    /// there is something again.
+    pub fn take_waiting(&self) -> Queue {
+        let mut waiting = self.waiting();
+        waiting.is_told = false;
+        std::mem::take(&mut waiting.queue)
+    }
+
+    /// The sender begins a new stream: what waits was for the one before.
+    pub fn drop_waiting(&self) {
+        let mut waiting = self.waiting();
+        waiting.is_overflowing = false;
+        self.count_out(std::mem::take(&mut waiting.queue).bytes);
+    }
+
+    /// What the sender has taken is counted here, and so much is kept for the peer.
+    pub fn counted(&self, bytes: usize, kept: Lag) {
+        // In this order: what is taken must not seem to be gone meanwhile.
+        self.kept_bytes.store(kept.bytes, Ordering::Release);
+        *lock(&self.kept) = kept;
+        self.count_out(bytes);
+    }
+
+    /// A sender begins, to which the way leads already: what its predecessor had is gone.
     pub fn sender_begins(&self) {
-        self.mailbox_bytes.store(0, Ordering::Release);
-        self.taken(0, Lag::default());
-        self.overflow_handled();
+        let mut waiting = self.waiting();
+        *waiting = Waiting::default();
+        self.waiting_bytes.store(0, Ordering::Release);
+        drop(waiting);
+        self.counted(0, Lag::default());
     }
 
     /// Never below zero: a sender that begins meanwhile counts from there.
-    fn leave_mailbox(&self, bytes: usize) {
+    fn count_out(&self, bytes: usize) {
         let less = |waiting: usize| Some(waiting.saturating_sub(bytes));
-        let _ = self.mailbox_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
-    }
-
-    /// The sender has made a new stream after an overflow.
-    pub fn overflow_handled(&self) {
-        self.is_overflowing.store(false, Ordering::Release);
+        let _ = self.waiting_bytes.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
     /// Bytes that wait for it.
     pub fn waiting_bytes(&self) -> usize {
-        self.mailbox_bytes.load(Ordering::Acquire) + self.kept_bytes.load(Ordering::Acquire)
+        self.waiting_bytes.load(Ordering::Acquire) + self.kept_bytes.load(Ordering::Acquire)
     }
 
-    /// How far it is behind, what waits in the mailbox of its sender not counted.
+    /// How far it is behind, what waits for its sender not counted.
     pub fn lag(&self) -> Lag {
         *lock(&self.kept)
     }
@@ -306,14 +361,6 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-fn item_bytes(item: &StreamItem) -> usize {
-    ITEM_BYTES
-        + match item {
-            StreamItem::Change(_) | StreamItem::Together(_) | StreamItem::Flushed { .. } => item.bytes(),
-            StreamItem::PullDone { .. } | StreamItem::HandOver(_) => size_of::<[u64; 64]>(),
-        }
-}
-
 /// All other nodes that were ever met.
 #[derive(Debug, Default)]
 pub struct Peers {
@@ -341,26 +388,18 @@ impl Peers {
     }
 
     /// Adds items to our streams to other nodes.
-    pub fn stream(&self, out: Outgoing) {
-        self.stream_marked(out, Vec::new());
+    pub fn stream(&self, out: &Outgoing) {
+        out.nodes().for_each(|node| self.meet(node).stream(out.items_for(node), None));
     }
 
     /// As [`Peers::stream`], with a mark behind them for some nodes.
-    pub fn stream_marked(&self, out: Outgoing, marks: Vec<(NodeId, Mark)>) {
-        let mut by_node: Vec<(NodeId, Vec<StreamItem>)> = Vec::new();
-        for (node, item) in out {
-            match by_node.iter_mut().find(|(known, _)| *known == node) {
-                Some((_, items)) => items.push(item),
-                None => by_node.push((node, vec![item])),
-            }
-        }
-        let mut marks = marks;
-        for (node, items) in by_node {
+    pub fn stream_marked(&self, out: &Outgoing, mut marks: Vec<(NodeId, Mark)>) {
+        for node in out.nodes() {
             let mark = marks.iter().position(|(marked, _)| *marked == node);
-            self.meet(node).stream(items, mark.map(|place| marks.swap_remove(place).1));
+            self.meet(node).stream(out.items_for(node), mark.map(|place| marks.swap_remove(place).1));
         }
         // Behind what they have got already.
-        marks.into_iter().for_each(|(node, mark)| self.meet(node).stream(Vec::new(), Some(mark)));
+        marks.into_iter().for_each(|(node, mark)| self.meet(node).stream(iter::empty(), Some(mark)));
     }
 
     /// Whether a node that pulls can take more.
@@ -377,15 +416,14 @@ impl Peers {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::Partition;
     use crate::time::Version;
 
     #[test]
     fn nothing_waits_for_a_peer_that_has_no_sender_yet() {
-        let peers = Peers::default();
-        let peer = peers.meet(NodeId::from_raw(1));
-        let partition = Partition::new(0).unwrap();
-        peer.stream(vec![StreamItem::Flushed { partition, version: Version::ZERO }], None);
-        assert_eq!(peer.waiting_bytes(), 0);
+        let (peers, node) = (Peers::default(), NodeId::from_raw(1));
+        let mut out = Outgoing::new();
+        out.push_value(node, b"key", b"value", Version::ZERO);
+        peers.stream(&out);
+        assert_eq!(peers.meet(node).waiting_bytes(), 0);
     }
 }

@@ -7,7 +7,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use ractor::Actor;
 use ractor::ActorProcessingErr;
 use ractor::ActorRef;
@@ -19,11 +18,9 @@ use tracing::warn;
 
 use crate::cluster::membership::Identity;
 use crate::cluster::membership::NodeId;
-use crate::cluster::peer;
+use crate::cluster::outgoing::Drafts;
 use crate::cluster::peer::Hello;
 use crate::cluster::peer::PEER_VERSION;
-use crate::cluster::peer::Request;
-use crate::cluster::peer::StreamItem;
 use crate::cluster::peer::Welcome;
 use crate::cluster::replication::Outbound;
 use crate::cluster::replication::StreamStart;
@@ -42,6 +39,7 @@ use crate::node::link::PeerError;
 use crate::node::peers::Mark;
 use crate::node::peers::Peer;
 use crate::node::peers::QUEUE_BYTES_MAX;
+use crate::node::peers::Queue;
 use crate::node::placement;
 use crate::node::removal;
 use crate::node::shard;
@@ -50,11 +48,6 @@ use crate::time::Timestamp;
 
 /// Bytes of the stream that are under way without having been acknowledged.
 const SENT_BYTES_MAX: usize = if cfg!(feature = "sim") { 2 * 1024 } else { 2 * 1024 * 1024 };
-/// Bytes of keys and values in one frame of the stream; a single entry may be larger.
-const FRAME_ITEMS_BYTES_MAX: usize = if cfg!(feature = "sim") { 128 } else { 256 * 1024 };
-/// What the frame of a stream has beyond its items, and an item beyond its key and value, at least and about.
-const FRAME_BYTES: usize = 16;
-const ITEM_BYTES: usize = 16;
 /// How long after a refused connection the next one is tried, at first and at most.
 const REDIAL_AFTER_MIN: Duration = Duration::from_millis(5);
 const REDIAL_AFTER_MAX: Duration = Duration::from_millis(500);
@@ -68,15 +61,8 @@ const ROOM_PAUSE: Duration = Duration::from_millis(2);
 /// What a sender is told.
 #[derive(Debug)]
 pub enum Message {
-    /// Stream these.
-    Items {
-        /// In order.
-        items: Vec<StreamItem>,
-        /// What they weigh in the mailbox.
-        bytes: usize,
-        /// Behind them.
-        mark: Option<Mark>,
-    },
+    /// Something waits to be streamed.
+    Waiting,
     /// More came than may wait: the stream breaks here.
     Overflowed,
     /// Begin a new stream: what the old one promised will not come.
@@ -146,8 +132,8 @@ impl Actor for ReplicationSender {
         // Another epoch: a sender that was started again must not seem to go on.
         let epoch = first_epoch(self.context.since, chance::number());
         let outbound = Outbound::new(epoch, QUEUE_BYTES_MAX, SENT_BYTES_MAX);
-        self.peer.sender_begins();
         self.peer.sender.lead_to(myself.clone());
+        self.peer.sender_begins();
         let node = self.peer.node;
         self.context.to_all_shards(|| shard::Message::StreamBroken(node));
         let mut state = State {
@@ -173,19 +159,20 @@ impl Actor for ReplicationSender {
         state: &mut State,
     ) -> Result<(), ActorProcessingErr> {
         match message {
-            Message::Items { items, bytes, mark } => {
-                if self.push(items, state)
-                    && let Some(mark) = mark.filter(|mark| state.has_all(mark))
-                {
-                    state.marks.push_back((state.outbound.next_number() - 1, mark));
+            Message::Waiting => {
+                // Whoever else is due on this thread first: what they have to stream goes into the same
+                // frame.
+                tokio::task::yield_now().await;
+                let Queue { drafts, marks, bytes } = self.peer.take_waiting();
+                if self.push(drafts, state) {
+                    let (last, marks) = (state.outbound.next_number() - 1, marks.into_iter());
+                    let marks: Vec<Mark> = marks.filter(|mark| state.has_all(mark)).collect();
+                    state.marks.extend(marks.into_iter().map(|mark| (last, mark)));
                     reach_marks(state);
                 }
-                self.peer.taken(bytes, state.outbound.lag());
+                self.peer.counted(bytes, state.outbound.lag());
             }
-            Message::Overflowed => {
-                self.break_stream(state);
-                self.peer.overflow_handled();
-            }
+            Message::Overflowed => self.break_stream(state),
             Message::Renew => self.renew_stream(state),
             Message::Alive(identity) => {
                 // What waits for a former life would only confuse the new one.
@@ -210,7 +197,7 @@ impl Actor for ReplicationSender {
             }
         }
         self.send_on(&myself, state);
-        self.peer.taken(0, state.outbound.lag());
+        self.peer.counted(0, state.outbound.lag());
         Ok(())
     }
 
@@ -222,27 +209,18 @@ impl Actor for ReplicationSender {
 }
 
 impl ReplicationSender {
-    /// Frames of a bounded size each. A dead peer gets nothing: it pulls when it is back. Whether they are
-    /// in the stream.
-    fn push(&self, items: Vec<StreamItem>, state: &mut State) -> bool {
+    /// A dead peer gets nothing: it pulls when it is back. Whether they are in the stream.
+    fn push(&self, drafts: Drafts, state: &mut State) -> bool {
         if state.dialler.is_none() {
             return false;
         }
-        let mut rest = items.into_iter().peekable();
-        while rest.peek().is_some() {
-            let mut bytes = 0;
-            let mut frame = Vec::new();
-            while let Some(item) = rest.next_if(|_| bytes < FRAME_ITEMS_BYTES_MAX) {
-                if let StreamItem::PullDone { partitions, .. } = &item {
-                    state.pulled.union_with(partitions);
-                }
-                bytes += item.bytes();
-                frame.push(item);
-            }
-            let (number, count, now) = (state.outbound.next_number(), frame.len(), self.context.clocks.now());
-            let frame_bytes = bytes + count * ITEM_BYTES + FRAME_BYTES;
-            let frame: Bytes = peer::encode_sized(&Request::Stream { number, items: frame }, frame_bytes);
-            if !state.outbound.push(frame, count, now) {
+        if let Some(pulled) = drafts.pulled() {
+            state.pulled.union_with(pulled);
+        }
+        for draft in drafts {
+            let (number, items, now) =
+                (state.outbound.next_number(), draft.items(), self.context.clocks.now());
+            if !state.outbound.push(draft.into_frame(number), items, now) {
                 self.break_stream(state);
                 return false;
             }
@@ -268,6 +246,7 @@ impl ReplicationSender {
     /// sees the gap and asks again. (A link that is only lost ends nothing: its stream is resumed.)
     fn reset(&self, state: &mut State) {
         state.outbound.reset();
+        self.peer.drop_waiting();
         state.whole_since = Instant::now();
         state.pulled = PartitionSet::new();
         // Nobody will ever say that what they wait for is applied.

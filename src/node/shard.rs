@@ -22,9 +22,9 @@ use ractor::Actor;
 use ractor::ActorProcessingErr;
 use ractor::ActorRef;
 
+use crate::cluster::outgoing::Outgoing;
 use crate::cluster::peer::Outcome;
 use crate::cluster::peer::StreamItem;
-use crate::cluster::serving::Outgoing;
 use crate::cluster::serving::Serving;
 use crate::cluster::serving::WARMED_MAX;
 use crate::command::Codec;
@@ -161,7 +161,8 @@ impl Core {
     /// lease, and the rest of this node. Before the core is free again.
     pub fn settle(&mut self, context: &Context, acks: &mut Acks) {
         if !self.out.is_empty() || acks.has_written() {
-            acks.stream(context, &self.serving, std::mem::take(&mut self.out));
+            acks.stream(context, &self.serving, &self.out);
+            self.out.clear();
         }
         if self.serving.has_ended_leases() {
             self.waiters.wake(self.serving.ended_leases());
@@ -294,7 +295,7 @@ impl Actor for ShardActor {
                 let context = &self.context;
                 let has_room = context.pace.has_room(context.clocks.now());
                 serving.step(now, |node| has_room && context.peers.can_take_more(node), out);
-                context.pace.spend(out.iter().map(|(_, item)| item.bytes()).sum());
+                context.pace.spend(out.bytes());
             }
             Message::Sweep => self.context.counters.forget(serving.sweep(now)),
             Message::Spare(spare) => {

@@ -24,10 +24,10 @@ use tokio::time::sleep_until;
 use tokio::time::timeout_at;
 
 use crate::cluster::membership::NodeId;
+use crate::cluster::outgoing::Outgoing;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::peer::Spread;
-use crate::cluster::serving::Outgoing;
 use crate::cluster::serving::Serving;
 use crate::cluster::view::View;
 use crate::command::server::Wait;
@@ -325,7 +325,7 @@ impl Marks {
             sent.push((node, Mark { reached, behind: Some(Arc::clone(writes)) }));
             waiting.push((node, mark));
         }
-        context.peers.stream_marked(Outgoing::new(), sent);
+        context.peers.stream_marked(&Outgoing::new(), sent);
         Self { lines, waiting, reached: BTreeMap::new() }
     }
 

@@ -35,5 +35,6 @@ pub use shard::ShardLimits;
 pub use shard::ShardStats;
 pub use table::KeyHash;
 pub use wire::Blob;
+pub use wire::append_value_change;
 pub use wire::decode_bytes;
 pub use wire::encode_bytes;

@@ -4,7 +4,8 @@
 
 use bincode::Decode;
 use bincode::Encode;
-use bytes::BufMut;
+use bincode::enc::write::Writer;
+use bincode::error::EncodeError;
 use bytes::Bytes;
 use bytes::BytesMut;
 
@@ -12,6 +13,8 @@ use bytes::BytesMut;
 pub const FRAME_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Bytes of the length field.
 pub const LENGTH_BYTES: usize = 4;
+/// Room for a message whose length nobody has guessed.
+const ENCODED_BYTES: usize = 64;
 
 /// A frame that cannot be read. The link ends; nothing of the frame has taken effect.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -37,14 +40,28 @@ pub fn encode<M: Encode>(message: &M) -> Bytes {
 
 /// As [`encode`], for a message of about so many bytes: it need not be moved while it grows.
 pub fn encode_sized<M: Encode>(message: &M, bytes: usize) -> Bytes {
-    let mut frame = BytesMut::with_capacity(bytes).writer();
-    frame.get_mut().put_u32(0);
-    bincode::encode_into_std_write(message, &mut frame, bincode::config::standard())
-        .expect("encoding into memory cannot fail");
-    let mut frame = frame.into_inner();
+    let mut frame = Vec::with_capacity(bytes.max(ENCODED_BYTES));
+    frame.extend_from_slice(&[0; LENGTH_BYTES]);
+    encode_behind(message, &mut frame);
     let length = u32::try_from(frame.len() - LENGTH_BYTES).expect("a frame is below four gigabytes");
     frame[..LENGTH_BYTES].copy_from_slice(&length.to_be_bytes());
-    frame.freeze()
+    frame.into()
+}
+
+/// Encodes a message, or a part of one, behind what is there.
+pub fn encode_behind<M: Encode>(message: &M, frame: &mut Vec<u8>) {
+    bincode::encode_into_writer(message, Behind(frame), bincode::config::standard())
+        .expect("encoding into memory cannot fail");
+}
+
+struct Behind<'a>(&'a mut Vec<u8>);
+
+impl Writer for Behind<'_> {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) -> Result<(), EncodeError> {
+        self.0.extend_from_slice(bytes);
+        Ok(())
+    }
 }
 
 /// Takes the next complete message from what has arrived.

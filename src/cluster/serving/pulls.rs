@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::cluster::membership::NodeId;
+use crate::cluster::outgoing::Outgoing;
 use crate::cluster::peer::StreamItem;
 use crate::cluster::placement::PullId;
-use crate::cluster::serving::Outgoing;
 use crate::cluster::serving::Pull;
 use crate::cluster::serving::STEP_BYTES_MAX;
 use crate::cluster::serving::STEP_VISITS_MAX;
@@ -69,7 +69,7 @@ impl Serving {
         for (partition, since) in &pull.wants {
             let version = self.store.flushed_at(*partition);
             if version > *since {
-                out.push((pull.by, StreamItem::Flushed { partition: *partition, version }));
+                out.push(pull.by, &StreamItem::Flushed { partition: *partition, version });
             }
         }
     }
@@ -83,7 +83,7 @@ impl Serving {
                 if pull.wants.get(&item.partition).is_some_and(|since| item.version > *since) {
                     let change = item.to_change();
                     bytes += change.bytes();
-                    out.push((pull.by, StreamItem::Change(change)));
+                    out.push(pull.by, &StreamItem::Change(change));
                 }
             })?;
         }
