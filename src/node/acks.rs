@@ -104,13 +104,11 @@ impl Acks {
         }
     }
 
-    /// Commands were carried out on the shard that is held.
-    pub fn ran(&mut self, commands: &[KeyCommand], outcomes: &[Outcome]) {
-        if self.mode == Ack::Replicated {
-            let has_run = |(_, outcome): &(&KeyCommand, &Outcome)| matches!(outcome, Outcome::Reply { .. });
-            let writes =
-                commands.iter().zip(outcomes).filter(has_run).filter(|(command, _)| !command.is_read());
-            self.written.extend(writes.map(|(command, _)| Partition::of(&command.key.0)));
+    /// This became of a command on the shard that is held.
+    pub fn ran(&mut self, command: &KeyCommand, outcome: Outcome) {
+        let has_run = matches!(outcome, Outcome::Reply { .. });
+        if self.mode == Ack::Replicated && has_run && !command.is_read() {
+            self.written.push(Partition::of(&command.key.0));
         }
     }
 

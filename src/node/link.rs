@@ -315,15 +315,6 @@ impl LinkHandle {
         finding
     }
 
-    /// Sends something that has no answer.
-    ///
-    /// # Errors
-    ///
-    /// [`PeerError::Closed`]: the link is lost; it is unknown what arrived before.
-    pub async fn send(&self, request: &Request) -> Result<(), PeerError> {
-        self.send_frame(peer::encode(request)).await
-    }
-
     /// Sends an encoded request.
     ///
     /// # Errors
@@ -351,6 +342,19 @@ impl LinkHandle {
     /// [`PeerError::Closed`]: the link was lost; it is unknown whether the request was carried out.
     /// [`PeerError::NoLink`]: it was lost before; the request was not sent.
     pub async fn ask(&self, request: impl FnOnce(u64) -> Request) -> Result<Response, PeerError> {
+        self.ask_sized(request, 0).await
+    }
+
+    /// As [`LinkHandle::ask`], for a request of about so many bytes.
+    ///
+    /// # Errors
+    ///
+    /// As there.
+    pub async fn ask_sized(
+        &self,
+        request: impl FnOnce(u64) -> Request,
+        bytes: usize,
+    ) -> Result<Response, PeerError> {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let (reply, answer) = oneshot::channel();
         match self.waiting.lock().unwrap_or_else(PoisonError::into_inner).as_mut() {
@@ -358,7 +362,8 @@ impl LinkHandle {
             None => return Err(PeerError::NoLink),
         };
         let _forget = Forget { waiting: &self.waiting, id };
-        self.send(&request(id)).await.map_err(|_| PeerError::NoLink)?;
+        let frame = peer::encode_sized(&request(id), bytes);
+        self.send_frame(frame).await.map_err(|_| PeerError::NoLink)?;
         answer.await.map_err(|_| PeerError::Closed)
     }
 }

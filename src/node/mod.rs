@@ -32,6 +32,7 @@ mod connection;
 mod context;
 mod files;
 mod flush;
+mod forwarded;
 mod gather;
 mod gossip;
 mod hot;

@@ -2,7 +2,6 @@
 //! node's stream to our shards, in order, and acknowledges it; and it answers the node's requests.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 use ractor::Actor;
@@ -20,7 +19,6 @@ use crate::cluster::membership::NodeId;
 use crate::cluster::peer;
 use crate::cluster::peer::Detour;
 use crate::cluster::peer::Errand;
-use crate::cluster::peer::Outcome;
 use crate::cluster::peer::Request;
 use crate::cluster::peer::Response;
 use crate::cluster::peer::StreamItem;
@@ -37,6 +35,7 @@ use crate::node::cluster_wide::Listed;
 use crate::node::cluster_wide::Size;
 use crate::node::context::Context;
 use crate::node::flush;
+use crate::node::forwarded::Forwarded;
 use crate::node::inquiry;
 use crate::node::lease;
 use crate::node::lease::Waited;
@@ -45,7 +44,6 @@ use crate::node::link::PeerError;
 use crate::node::peers::Peer;
 use crate::node::placement;
 use crate::node::relay;
-use crate::node::router;
 use crate::node::shard;
 use crate::node::survey;
 use crate::node::survey::NodeDigest;
@@ -373,70 +371,21 @@ async fn carry_out(
     commands: Arc<Vec<KeyCommand>>,
 ) -> Option<()> {
     let mut acks = Acks::new(ack);
-    let answered = forward_at_once(context, id, codec, &mut acks, &commands);
-    if let Some(response) = &answered
-        && acks.is_empty()
-    {
+    let mut forwarded = Forwarded::at_once(context, codec, &mut acks, Arc::unwrap_or_clone(commands));
+    if forwarded.is_done() && acks.is_empty() {
         // A peer that reads no answers is not read from either.
-        return replies.send(peer::encode(response)).await.ok();
+        return replies.send(forwarded.answer(context, id)).await.ok();
     }
     let permit = Arc::clone(requests).acquire_owned().await.ok()?;
     let (context, replies) = (Arc::clone(context), replies.clone());
     tokio::spawn(async move {
-        let response = match answered {
-            Some(response) => response,
-            None => forward(&context, id, codec, &mut acks, Arc::unwrap_or_clone(commands)).await,
-        };
+        forwarded.carry_out_the_rest(&context, codec, &mut acks).await;
         acks.reached(&context).await;
         // Whoever asked sees its link lost if this one is.
-        let _ = replies.send(peer::encode(&response)).await;
+        let _ = replies.send(forwarded.answer(&context, id)).await;
         drop(permit);
     });
     Some(())
-}
-
-/// The answer to commands that are all for one shard, if that is free. It needs no task of its own.
-fn forward_at_once(
-    context: &Context,
-    id: u64,
-    codec: Codec,
-    acks: &mut Acks,
-    commands: &[KeyCommand],
-) -> Option<Response> {
-    let mut shards = commands.iter().map(|command| context.shard_of(Partition::of(&command.key.0)));
-    let number = shards.next()?;
-    if !shards.all(|other| other == number) {
-        return None;
-    }
-    let mut shard = context.shards[number].try_hold(context, context.clocks.now())?;
-    let (outcomes, replies) = shard.run_all(codec, commands, false, acks)?;
-    shard.let_go(acks);
-    let latest = Version::from_raw(context.latest.load(Ordering::Acquire));
-    Some(Response::Forwarded { id, outcomes, replies: Blob(replies.into()), latest })
-}
-
-async fn forward(
-    context: &Arc<Context>,
-    id: u64,
-    codec: Codec,
-    acks: &mut Acks,
-    commands: Vec<KeyCommand>,
-) -> Response {
-    let count = commands.len();
-    let answers = router::run_here(context, codec, acks, commands).await;
-    let mut outcomes = Vec::with_capacity(count);
-    let mut replies = Vec::new();
-    for answer in answers {
-        outcomes.push(match answer {
-            Some(reply) => {
-                replies.extend_from_slice(&reply);
-                Outcome::Reply { end: u32::try_from(replies.len()).unwrap_or(u32::MAX) }
-            }
-            None => Outcome::Moved,
-        });
-    }
-    let latest = Version::from_raw(context.latest.load(Ordering::Acquire));
-    Response::Forwarded { id, outcomes, replies: Blob(replies.into()), latest }
 }
 
 fn pull(context: &Context, by: NodeId, id: PullId, wants: Vec<(Partition, Version)>) {

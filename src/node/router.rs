@@ -44,6 +44,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_millis(25);
 /// Bytes of values that one forwarded piece may ask for: encoded twice as long they still fit a frame.
 const FORWARDED_VALUES_BYTES_MAX: usize = FRAME_BYTES_MAX / 4;
 
+/// What a command without a value takes in a frame beyond its key, more or less.
+const COMMAND_BYTES: usize = 8;
+
 /// A command and its place among the replies.
 type Placed = (usize, KeyCommand);
 
@@ -278,8 +281,11 @@ fn start(
         Place::Shard(number) | Place::Copy(number) => {
             let may_read_copies = matches!(to, Place::Copy(_));
             let held = context.shards[number].try_hold(context, context.clocks.now());
+            let (mut outcomes, mut bytes) = (Vec::with_capacity(commands.len()), Vec::new());
+            let became = |outcome| outcomes.push(outcome);
             if let Some(mut held) = held
-                && let Some((outcomes, bytes)) = held.run_all(codec, &commands, may_read_copies, acks)
+                && let Some(()) =
+                    held.run_all(codec, commands.iter(), may_read_copies, (acks, &mut bytes), became)
             {
                 held.let_go(acks);
                 return Sent::Done(split(outcomes, &bytes.into(), &commands));
@@ -430,7 +436,10 @@ async fn forward_piece(
     let Some(peer) = context.peers.find(node) else { return all(Answer::Moved, &commands) };
     let request = |id| Request::Forward { id, codec, ack, commands: Arc::clone(&commands) };
     let answer = match peer.link() {
-        Some(link) => link.ask(request).await,
+        Some(link) => {
+            let bytes = commands.iter().map(|command| COMMAND_BYTES + command.key.0.len()).sum();
+            link.ask_sized(request, bytes).await
+        }
         // Seldom, and not to be part of every forwarding's memory.
         None => Box::pin(relay::ask(context, &peer, commands.len(), request)).await,
     };

@@ -127,34 +127,34 @@ impl Core {
         self.serving.store()
     }
 
-    /// Carries out commands in order, what changes nothing also on copies if it may. Returns what became of
-    /// each, and the replies, one after the other.
-    pub fn run_all(
+    /// Carries out commands in order, what changes nothing also on copies if it may. Appends the replies, one
+    /// after the other, and says what became of each command.
+    pub fn run_all<'c>(
         &mut self,
         context: &Context,
         codec: Codec,
-        commands: &[KeyCommand],
+        commands: impl Iterator<Item = &'c KeyCommand> + Clone,
         may_read_copies: bool,
-    ) -> (Vec<Outcome>, Vec<u8>) {
+        bytes: &mut Vec<u8>,
+        mut became: impl FnMut(&KeyCommand, Outcome),
+    ) {
         let now = context.clocks.wall();
         let may_serve = self.may_serve(context, context.clocks.now());
-        let mut bytes = Vec::with_capacity(32 * commands.len());
-        let mut outcomes = Vec::with_capacity(commands.len());
-        for (number, command) in commands.iter().enumerate() {
+        for (number, command) in commands.clone().enumerate() {
             if number % WARMED_MAX == 0 {
-                let next = commands[number..].iter().take(WARMED_MAX);
+                let next = commands.clone().skip(number).take(WARMED_MAX);
                 self.serving.warm(next.map(|command| &command.key.0[..]));
             }
-            let mut encode = |reply: &Reply<'_>| protocol::encode(codec, reply, &mut bytes);
+            let mut encode = |reply: &Reply<'_>| protocol::encode(codec, reply, bytes);
             let has_run = may_serve
                 && (self.run(command, now, &mut encode)
                     || may_read_copies && self.serving.run_on_copy(command, now, &mut encode));
-            outcomes.push(match has_run {
+            let outcome = match has_run {
                 true => Outcome::Reply { end: u32::try_from(bytes.len()).unwrap_or(u32::MAX) },
                 false => Outcome::Moved,
-            });
+            };
+            became(command, outcome);
         }
-        (outcomes, bytes)
     }
 
     /// Tells all who have to hear of it what was done: other nodes by their streams, who waits for a
@@ -331,8 +331,18 @@ impl ShardActor {
     fn run(&self, batch: Batch, core: &mut Core) {
         let Batch { codec, commands, may_read_copies, ack, reply } = batch;
         let mut acks = Acks::new(ack);
-        let (outcomes, bytes) = core.run_all(&self.context, codec, &commands, may_read_copies);
-        acks.ran(&commands, &outcomes);
+        let (mut outcomes, mut bytes) = (Vec::with_capacity(commands.len()), Vec::new());
+        core.run_all(
+            &self.context,
+            codec,
+            commands.iter(),
+            may_read_copies,
+            &mut bytes,
+            |command, outcome| {
+                acks.ran(command, outcome);
+                outcomes.push(outcome);
+            },
+        );
         // Before the reply: who has it may not be told that the writes were never made.
         core.settle(&self.context, &mut acks);
         // The client may have gone.

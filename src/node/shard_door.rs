@@ -125,17 +125,22 @@ impl Held<'_> {
         }
     }
 
-    /// Carries out commands in order; none: there is no shard yet.
-    pub fn run_all(
+    /// Carries out commands in order, appends the replies, and says what became of each command; none: there
+    /// is no shard yet.
+    pub fn run_all<'c>(
         &mut self,
         codec: Codec,
-        commands: &[KeyCommand],
+        commands: impl Iterator<Item = &'c KeyCommand> + Clone,
         may_read_copies: bool,
-        acks: &mut Acks,
-    ) -> Option<(Vec<Outcome>, Vec<u8>)> {
-        let (outcomes, replies) = self.core.as_mut()?.run_all(self.context, codec, commands, may_read_copies);
-        acks.ran(commands, &outcomes);
-        Some((outcomes, replies))
+        (acks, replies): (&mut Acks, &mut Vec<u8>),
+        mut became: impl FnMut(Outcome),
+    ) -> Option<()> {
+        let core = self.core.as_mut()?;
+        core.run_all(self.context, codec, commands, may_read_copies, replies, |command, outcome| {
+            acks.ran(command, outcome);
+            became(outcome);
+        });
+        Some(())
     }
 }
 
