@@ -15,6 +15,8 @@ use std::future::poll_fn;
 use std::io;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering;
 use std::task::Context as TaskContext;
 use std::task::Poll;
 
@@ -63,6 +65,9 @@ const BATCH_MAX: usize = 1_024;
 const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// Room for one read behind a request that has arrived in part.
 const READ_BYTES_MIN: usize = 16 * 1024;
+
+/// No change of the hang-up has this number.
+const NOTHING_SEEN: u64 = u64::MAX;
 
 /// What comes next in the input.
 enum Next {
@@ -123,12 +128,22 @@ impl Connection {
         // It may be stopping already.
         news.mark_changed();
         let stalls = self.context.stalls_before().await;
+        let (mut signs, seen) = (hang_up.clone(), AtomicU64::new(NOTHING_SEEN));
         // Whatever else this task has done: a hang-up must not be missed for want of its turn.
-        let mut hung_up = pin!(tokio::task::unconstrained(hung_up(&mut hang_up, stalls)));
+        let mut hung_up = pin!(tokio::task::unconstrained(hung_up(&mut hang_up, stalls, &seen)));
         let mut serving = pin!(self.serve(&mut news));
-        poll_fn(|task| match hung_up.as_mut().poll(task) {
-            Poll::Ready(()) => Poll::Ready(Ok(())),
-            Poll::Pending => serving.as_mut().poll(task),
+        let mut has_seen_all = false;
+        poll_fn(|task| {
+            // It wakes this task when there is news, and need not be asked again each time that the client
+            // has sent something. There may be news already of which it is told only in a moment: then it
+            // still sees what was before, and has to be asked until it has seen the news too.
+            if !has_seen_all || signs.has_changed().unwrap_or(true) {
+                if hung_up.as_mut().poll(task).is_ready() {
+                    return Poll::Ready(Ok(()));
+                }
+                has_seen_all = seen.load(Ordering::Relaxed) == signs.borrow_and_update().changes;
+            }
+            serving.as_mut().poll(task)
         })
         .await
     }
@@ -440,8 +455,13 @@ fn refused(codec: Codec, refusal: &Refusal) -> Bytes {
     reply.into()
 }
 
-/// Returns when the node hangs up on connections that began after so many stalls.
-async fn hung_up(hang_up: &mut watch::Receiver<HangUp>, stalls: u64) {
+/// Returns when the node hangs up on connections that began after so many stalls. Says which change of it
+/// was the last that was seen.
+async fn hung_up(hang_up: &mut watch::Receiver<HangUp>, stalls: u64, seen: &AtomicU64) {
+    let is_over = |now: &HangUp| {
+        seen.store(now.changes, Ordering::Relaxed);
+        stalls < now.replaced
+    };
     // The sender lives as long as the node: an error ends the connection too.
-    let _ = hang_up.wait_for(|now| stalls < now.replaced).await;
+    let _ = hang_up.wait_for(is_over).await;
 }

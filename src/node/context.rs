@@ -181,7 +181,7 @@ pub struct Context {
     pub tuning: Tuning,
     /// True when a client has asked for the end of the node.
     pub shutdown: watch::Sender<bool>,
-    /// Says which connections have to end.
+    /// Says which connections have to end, see [`Context::hang_up`].
     pub hang_up: watch::Sender<HangUp>,
     /// The latest version that this node knows of anybody to have given.
     pub latest: AtomicU64,
@@ -214,6 +214,8 @@ pub enum Ending {
 /// see [`Context::stalls_before`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HangUp {
+    /// So often has this changed: who has seen the last change knows it by its number.
+    pub changes: u64,
     /// So many times has the process stood still. Links that peers made before the last one end at
     /// once: each peer links again, and so says whether it has given us up.
     pub stalls: u64,
@@ -273,6 +275,14 @@ impl Context {
     /// The number of the shard that has a partition.
     pub fn shard_of(&self, partition: Partition) -> usize {
         usize::from(partition.number()) % self.shards.len()
+    }
+
+    /// Says which connections have to end.
+    pub fn hang_up(&self, change: impl FnOnce(&mut HangUp)) {
+        self.hang_up.send_modify(|hang_up| {
+            hang_up.changes += 1;
+            change(hang_up);
+        });
     }
 
     /// Sends a message to every shard.

@@ -199,7 +199,7 @@ impl Gossip {
             Counters::add(&self.context.counters.stalls, 1);
             warn!(pause_ms = pause.as_millis(), "process stood still");
             let stalls = self.context.pulse.stalls();
-            self.context.hang_up.send_modify(|hang_up| hang_up.stalls = stalls);
+            self.context.hang_up(|hang_up| hang_up.stalls = stalls);
             self.context.placement.cast(placement::Message::Stalled);
         }
     }

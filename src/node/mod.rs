@@ -338,7 +338,7 @@ impl Node {
         .await;
         self.redirect_clients().await;
         self.supervisor.cast(supervisor::Message::CloseToClients).ok();
-        self.context.hang_up.send_modify(|hang_up| hang_up.is_stopping = true);
+        self.context.hang_up(|hang_up| hang_up.is_stopping = true);
         self.drain(|context| context.clients.count() == 0).await;
         if *self.context.ending.borrow() == Some(Ending::Left) {
             let me = own_identity(&self.context);

@@ -343,7 +343,7 @@ impl PlacementActor {
             Output::HangUp => {
                 let stalls = context.pulse.stalls();
                 warn!("replaced while the process stood still, closing client connections");
-                context.hang_up.send_modify(|hang_up| hang_up.replaced = stalls);
+                context.hang_up(|hang_up| hang_up.replaced = stalls);
             }
             Output::Event(event) => journal::report(context, event),
             Output::Left => {

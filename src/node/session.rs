@@ -187,13 +187,18 @@ impl Session {
                 }
             }
             let nanos = took.as_nanos() as u64 / count as u64;
-            let plain = [(Verb::plain_get(), gets), (Verb::plain_set(), sets)];
-            let plain = plain.into_iter().filter(|(_, count)| *count > 0);
-            for (verb, count) in plain.chain(self.calls.drain(..).map(|verb| (verb, 1))) {
+            let called = |verb, count| {
                 usage.called(verb, count, nanos);
                 self.context.latencies.add(verb, count, nanos);
                 usage.is_at(verb);
+            };
+            if gets > 0 {
+                called(Verb::plain_get(), gets);
             }
+            if sets > 0 {
+                called(Verb::plain_set(), sets);
+            }
+            self.calls.drain(..).for_each(|verb| called(verb, 1));
         }
         usage.rests(now, query_bytes, self.transaction.len());
     }
